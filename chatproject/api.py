@@ -1,0 +1,84 @@
+"""The REST door: all routers, and one shape for every error (RFC 9457 `application/problem+json`)."""
+
+import logging
+from http import HTTPStatus
+
+import orjson
+from django.http import Http404, HttpRequest, HttpResponse
+from ninja import NinjaAPI
+from ninja.errors import AuthenticationError, HttpError, ValidationError
+
+from accounts.api import router as accounts_router
+from accounts.errors import ChatError, ErrorCode
+from messaging.api import router as messaging_router
+from rooms.api import router as rooms_router
+
+logger = logging.getLogger(__name__)
+
+api = NinjaAPI(title="Chat", version="1", docs_url="/docs", openapi_url="/openapi.json", urls_namespace="api")
+api.add_router("", accounts_router)
+api.add_router("", rooms_router)
+api.add_router("", messaging_router)
+
+# What a framework's own status means in the protocol's words.
+CODES_BY_STATUS = {
+    400: ErrorCode.INVALID,
+    401: ErrorCode.UNAUTHENTICATED,
+    403: ErrorCode.FORBIDDEN,
+    404: ErrorCode.NOT_FOUND,
+    405: ErrorCode.METHOD_NOT_ALLOWED,
+    413: ErrorCode.TOO_LARGE,
+    429: ErrorCode.RATE_LIMITED,
+}
+
+
+def problem(error: ChatError) -> HttpResponse:
+    """Render an error as `application/problem+json` with the protocol's `code`."""
+    status = error.code.http_status
+    body: dict[str, object] = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "code": error.code.value,
+        "detail": error.detail,
+    }
+    response = HttpResponse(status=status, content_type="application/problem+json")
+    if error.retry_after is not None:
+        body["retry_after"] = error.retry_after
+        response["Retry-After"] = str(max(1, round(error.retry_after)))
+    response.content = orjson.dumps(body)
+    return response
+
+
+@api.exception_handler(ChatError)
+def _on_chat_error(request: HttpRequest, error: ChatError) -> HttpResponse:
+    return problem(error)
+
+
+@api.exception_handler(AuthenticationError)
+def _on_unauthenticated(request: HttpRequest, error: AuthenticationError) -> HttpResponse:
+    return problem(ChatError(ErrorCode.UNAUTHENTICATED, "Sign in, or send a valid token."))
+
+
+@api.exception_handler(ValidationError)
+def _on_invalid(request: HttpRequest, error: ValidationError) -> HttpResponse:
+    first = error.errors[0]
+    place = ".".join(str(part) for part in first.get("loc", ()) if part != "body")
+    return problem(ChatError(ErrorCode.INVALID, f"{place}: {first.get('msg', 'invalid')}"))
+
+
+@api.exception_handler(Http404)
+def _on_missing(request: HttpRequest, error: Http404) -> HttpResponse:
+    return problem(ChatError(ErrorCode.NOT_FOUND, "There is no such thing here."))
+
+
+@api.exception_handler(HttpError)
+def _on_http_error(request: HttpRequest, error: HttpError) -> HttpResponse:
+    code = CODES_BY_STATUS.get(error.status_code, ErrorCode.INTERNAL)
+    return problem(ChatError(code, str(error)))
+
+
+@api.exception_handler(Exception)
+def _on_fault(request: HttpRequest, error: Exception) -> HttpResponse:
+    logger.exception("%s %s failed.", request.method, request.path)
+    return problem(ChatError(ErrorCode.INTERNAL, "The server made a mistake; it has been logged."))

@@ -1,0 +1,55 @@
+"""Who opens a WebSocket: a browser with its session cookie and an allowed Origin, or a program with a token."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from asgiref.typing import ASGIReceiveCallable, ASGISendCallable
+from channels.auth import get_user
+from channels.db import database_sync_to_async
+
+from accounts.auth import user_for_token
+from accounts.errors import ChatError
+
+logger = logging.getLogger(__name__)
+
+Scope = dict[str, Any]
+
+
+class Handshake:
+    """Set `scope["user"]` to the person (None: nobody, or a void token) and `scope["refusal"]` to the `ChatError`
+    that says why there is none; refuse a cookie's handshake from a foreign page with HTTP 403.
+
+    A browser sends cookies with whatever page opens the socket (cross-site WebSocket hijacking, CWE-1385), so a
+    cookie needs an Origin: one of `allowed_origins`, or the very host that the request names. A token is never sent
+    by itself, so with a token the Origin does not matter.
+    """
+
+    def __init__(self, inner: Any, *, allowed_origins: Sequence[str]) -> None:
+        self.inner = inner
+        self.allowed_origins = frozenset(allowed_origins)
+
+    async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        token = _bearer_token(headers)
+        if token is None and not self._is_allowed_origin(headers):
+            logger.info("A handshake from the origin %.100r was refused.", headers.get(b"origin"))
+            await send({"type": "websocket.close", "code": 4001, "reason": None})
+            return
+        try:
+            user = await database_sync_to_async(user_for_token)(token) if token else await get_user(scope)
+        except ChatError as error:
+            user, scope = None, {**scope, "refusal": error}
+        person = user if user is not None and user.is_authenticated else None
+        await self.inner({**scope, "user": person}, receive, send)
+
+    def _is_allowed_origin(self, headers: dict[bytes, bytes]) -> bool:
+        origin = headers.get(b"origin", b"").decode("latin-1").lower()
+        host = headers.get(b"host", b"").decode("latin-1").lower()
+        return origin in self.allowed_origins or bool(host) and urlsplit(origin).netloc == host
+
+
+def _bearer_token(headers: dict[bytes, bytes]) -> str | None:
+    scheme, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None

@@ -1,0 +1,73 @@
+"""Probes: `/health/live` says that the process answers, `/health/ready` that it can serve."""
+
+import asyncio
+
+import redis.asyncio
+from asgiref.sync import sync_to_async
+from channels.layers import get_channel_layer
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError, connection
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.urls import path
+from redis.exceptions import RedisError
+
+# A probe must answer while a service hangs.
+DEADLINE = 3.0  # seconds
+
+
+async def live(request: HttpRequest) -> HttpResponse:
+    return JsonResponse({"live": True})
+
+
+async def ready(request: HttpRequest) -> HttpResponse:
+    """200 when the database, Redis and the layer's reader all work, else 503; the body names each."""
+    names = ("database", "redis", "kafka")
+    results = await asyncio.gather(_database(), _redis(), _kafka())
+    checks = dict(zip(names, results, strict=True))
+    good = all(result == "ok" for result in results)
+    return JsonResponse({"ready": good, "checks": checks}, status=200 if good else 503)
+
+
+async def _database() -> str:
+    try:
+        async with asyncio.timeout(DEADLINE):
+            await sync_to_async(_select_one, thread_sensitive=False)()
+    except (DatabaseError, InterfaceError, TimeoutError) as error:
+        return f"unreachable: {type(error).__name__}"
+    return "ok"
+
+
+def _select_one() -> None:
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    finally:
+        # The connection belongs to a pool thread that no request end would clean up after.
+        connection.close()
+
+
+async def _redis() -> str:
+    client = redis.asyncio.Redis.from_url(settings.REDIS_URL, **settings.REDIS_OPTIONS)
+    try:
+        async with asyncio.timeout(DEADLINE):
+            await client.ping()
+    except (RedisError, OSError, TimeoutError) as error:
+        return f"unreachable: {type(error).__name__}"
+    finally:
+        await client.aclose()
+    return "ok"
+
+
+async def _kafka() -> str:
+    layer = get_channel_layer()
+    try:
+        async with asyncio.timeout(DEADLINE):
+            await layer.start()
+    except TimeoutError:
+        return "the reader has not caught up yet"
+    except OSError as error:
+        return f"unreachable: {error}"
+    return "ok" if layer.ready else "the reader has not caught up yet"
+
+
+urlpatterns = [path("live", live), path("ready", ready)]

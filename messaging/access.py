@@ -1,0 +1,138 @@
+"""Who may read and speak where: a cache in each web process, so that the hot path asks no database.
+
+The cache is never stale beyond 2 s. Rights are invalidated by the records of `user.<pk>` (milliseconds), and by the
+rows of `AccessChange`, which each process reads once a second: those also arrive while Kafka or the poller stands
+still.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from time import monotonic
+
+from django.db import DatabaseError, InterfaceError
+from django.utils import timezone
+
+from accounts.errors import ChatError, ErrorCode
+from messaging.database import in_database
+from rooms.models import AccessChange, Membership, Room
+
+logger = logging.getLogger(__name__)
+
+POLL_INTERVAL = 1.0  # seconds between two looks at the AccessChange rows
+# Ids are taken before commit, so a row may become visible after a younger one: each look goes back this far.
+LOOK_BACK = timedelta(seconds=10)
+# How long cached rights hold while PostgreSQL is away.
+GRACE = 60.0  # seconds
+
+# (room id or None for the account itself)
+Listener = Callable[[int | None], None]
+
+
+@dataclass(frozen=True, slots=True)
+class RoomAccess:
+    """The rights of a member in a room."""
+
+    role: str
+    muted_until: datetime | None
+
+
+class AccessCache:
+    """The rights of the people of one web process; belongs to one event loop."""
+
+    def __init__(self) -> None:
+        # (user pk, room pk) → rights; absent: not asked yet, or invalidated.
+        self._known: dict[tuple[int, int], RoomAccess] = {}
+        # user pk → callbacks of that person's sockets.
+        self._listeners: dict[int, set[Listener]] = {}
+        self._invalidations = 0
+        # Ids of AccessChange rows that were acted on, with their time; those older than LOOK_BACK are forgotten.
+        self._seen: dict[int, datetime] = {}
+        # Monotonic time of the last look that reached the database.
+        self._looked_at = monotonic()
+
+    def listen(self, user: int, listener: Listener) -> None:
+        """Call `listener` with a room's pk, or None for the account, whenever the rights of `user` may have changed."""
+        self._listeners.setdefault(user, set()).add(listener)
+
+    def unlisten(self, user: int, listener: Listener) -> None:
+        """End `listen`; with the last socket of a person what is known of the person goes too."""
+        listeners = self._listeners.get(user, set())
+        listeners.discard(listener)
+        if not listeners:
+            self._listeners.pop(user, None)
+            self._known = {key: access for key, access in self._known.items() if key[0] != user}
+
+    async def require_member(self, user: int, room: int) -> RoomAccess:
+        """Return the rights of a member; raise `ChatError` `not_member`, `not_found` or, when the database has been
+        away for too long, `unavailable`."""
+        if monotonic() - self._looked_at > GRACE:
+            raise ChatError(ErrorCode.UNAVAILABLE, "Rights cannot be checked at the moment.", retry_after=5)
+        access = self._known.get((user, room))
+        if access is None:
+            invalidations = self._invalidations
+            access = await in_database(read_access)(user, room)
+            # What was read may be older than an invalidation that came meanwhile; then it must not stay.
+            if user in self._listeners and invalidations == self._invalidations:
+                self._known[user, room] = access
+        return access
+
+    async def require_speaker(self, user: int, room: int) -> None:
+        """Raise `ChatError` unless the person may send to the room now: also `muted`."""
+        access = await self.require_member(user, room)
+        if access.muted_until is not None and access.muted_until > timezone.now():
+            wait = (access.muted_until - timezone.now()).total_seconds()
+            raise ChatError(ErrorCode.MUTED, "You are muted in this room.", retry_after=max(1.0, wait))
+
+    def invalidate(self, user: int, room: int | None) -> None:
+        """Forget the rights of a person in a room (None: everywhere) and tell the person's sockets."""
+        self._invalidations += 1
+        if room is None:
+            self._known = {key: access for key, access in self._known.items() if key[0] != user}
+        else:
+            self._known.pop((user, room), None)
+        for listener in tuple(self._listeners.get(user, ())):
+            listener(room)
+
+    async def watch(self) -> None:
+        """Read new AccessChange rows once a second, for ever; a failing database is logged once and tried again."""
+        failing = False
+        while True:
+            await asyncio.sleep(POLL_INTERVAL)
+            try:
+                changes = await in_database(_recent_changes)()
+            except (DatabaseError, InterfaceError) as error:
+                if not failing:
+                    logger.warning("Access changes cannot be read: %s", error)
+                failing = True
+                continue
+            failing = False
+            self._looked_at = monotonic()
+            self._act_on(changes)
+
+    def _act_on(self, changes: "list[tuple[int, int, int | None, datetime]]") -> None:
+        for pk, user, room, created_at in changes:
+            if pk not in self._seen:
+                self._seen[pk] = created_at
+                self.invalidate(user, room)
+        if changes:
+            horizon = max(change[3] for change in changes) - 2 * LOOK_BACK
+            self._seen = {pk: created_at for pk, created_at in self._seen.items() if created_at > horizon}
+
+
+def read_access(user: int, room: int) -> RoomAccess:
+    """Read the rights of a member from PostgreSQL; raise `ChatError` `not_member`, or `not_found` for a room that the
+    person may not know of."""
+    membership = Membership.objects.filter(user_id=user, room_id=room).only("role", "muted_until").first()
+    if membership is not None:
+        return RoomAccess(membership.role, membership.muted_until)
+    if Room.objects.filter(pk=room, kind=Room.Kind.PUBLIC).exists():
+        raise ChatError(ErrorCode.NOT_MEMBER, "Join the room first: subscribe to it.")
+    raise ChatError(ErrorCode.NOT_FOUND, "There is no such room.")
+
+
+def _recent_changes() -> list[tuple[int, int, int | None, datetime]]:
+    rows = AccessChange.objects.filter(created_at__gt=timezone.now() - LOOK_BACK)
+    return list(rows.values_list("pk", "user_id", "room_id", "created_at"))

@@ -1,0 +1,99 @@
+"""REST: the history of a room, and sending without a socket."""
+
+from typing import Annotated, Any
+
+from asgiref.sync import async_to_sync
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest
+from ninja import Query, Router, Schema
+
+from accounts.auth import authenticated
+from accounts.errors import ChatError, ErrorCode
+from messaging import history, protocol
+from messaging.access import read_access
+from messaging.cursor import Cursor
+from messaging.frames import frame_of_row, time_text
+from messaging.history import MAX_PAGE, Page
+from messaging.hub import get_hub
+from messaging.sending import send_message
+from rooms.models import Room
+
+router = Router(auth=authenticated, tags=["messages"])
+
+
+class PageQuery(Schema):
+    before: str | None = None
+    after: str | None = None
+    around: str | None = None
+    limit: int = 50
+
+
+@router.get("/rooms/{int:room_id}/messages")
+def get_messages(request: HttpRequest, room_id: int, query: Annotated[PageQuery, Query()]) -> dict[str, Any]:
+    """A page of a room's history, oldest first; a public room's for anybody signed in, else for members."""
+    _require_reader(request.user.pk, room_id)
+    page = _read_page(room_id, query)
+    return {
+        "items": [frame_of_row(row) for row in page.rows],
+        "before": page.before and str(page.before),
+        "after": page.after and str(page.after),
+        "stored": page.stored and str(page.stored),
+    }
+
+
+class MessageIn(Schema):
+    id: str
+    text: str
+    reply_to: str | None = None
+    retry: bool = False
+
+
+@router.post("/rooms/{int:room_id}/messages", response={201: dict[str, Any]})
+def post_message(request: HttpRequest, room_id: int, message: MessageIn) -> tuple[int, dict[str, Any]]:
+    """Send a message without a socket, with the same rules; answers with the message's frame."""
+    user = request.user
+    checked = protocol.parse_send(message.dict(), room_id)
+    require_speaker(user.pk, room_id)
+    cursor = async_to_sync(_send)(checked, user.pk, user.username)
+    return 201, protocol.message(
+        room=room_id,
+        cursor=cursor,
+        id=checked.id,
+        sender=user.username,
+        text=checked.text,
+        time=time_text(timezone.now()),
+        reply_to=checked.reply_to,
+    )
+
+
+async def _send(message: SendFrame, user: int, username: str) -> Cursor:
+    log = get_hub().log
+    await log.start()
+    return await send_message(log, message, user=user, username=username)
+
+
+def _require_reader(user: int, room: int) -> None:
+    """Raise `ChatError` `not_found` unless the person may read the room."""
+    if not Room.objects.visible_to(user).filter(pk=room).exists():
+        raise ChatError(ErrorCode.NOT_FOUND, "There is no such room.")
+
+
+def _read_page(room: int, query: PageQuery) -> Page:
+    given = [text for text in (query.before, query.after, query.around) if text is not None]
+    if len(given) > 1:
+        raise ChatError(ErrorCode.INVALID, "Give one of before, after and around at most.")
+    if not 1 <= query.limit <= MAX_PAGE:
+        raise ChatError(ErrorCode.INVALID, f"limit goes from 1 to {MAX_PAGE}.")
+    log = get_hub().log
+    async_to_sync(log.start)()
+    partition = log.partition(room)
+    # Before the rows: a page then holds at least all up to this place.
+    stored = history.stored_cursor(epoch=log.epoch, partition=partition)
+    cursor = Cursor.parse(given[0], partition=partition) if given else None
+    if cursor is None:
+        return history.newest_page(room, limit=query.limit, stored=stored)
+    if query.before is not None:
+        return history.page_before(room, cursor, limit=query.limit)
+    if query.after is not None:
+        return history.page_after(room, cursor, limit=query.limit, stored=stored)
+    return history.page_around(room, cursor, limit=query.limit, stored=stored)

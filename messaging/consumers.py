@@ -1,0 +1,256 @@
+"""The WebSocket consumer: which frames a person may send, and what the person is shown."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from channels.consumer import AsyncConsumer
+
+from accounts.errors import ChatError, ErrorCode
+from accounts.models import User
+from kafka_layer import Batch, Gap
+from messaging import protocol
+from messaging.attendance import live_group
+from messaging.cursor import Cursor
+from messaging.database import in_database
+from messaging.frames import frame_of_row
+from messaging.hub import Hub, get_hub
+from messaging.log import group_of, room_of
+from messaging.protocol import CloseCode, Frame, SendFrame
+from messaging.resume import enter_stream
+from messaging.socket import Receive, Send, Socket
+from rooms.services import join_room
+
+logger = logging.getLogger(__name__)
+
+ROOM_LIST = "rooms"
+# Messages of one socket that wait for their acknowledgement; what comes on top waits in the queue of frames.
+MAX_IN_FLIGHT = 32
+
+
+class ChatConsumer(AsyncConsumer):
+    """Accepts a WebSocket, names its person and serves it; `chatproject.handshake` has put into the scope who it is.
+
+    Its own small loop (`messaging.socket`) stands in the place of Channels' dispatch.
+    """
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        await receive()  # websocket.connect
+        subprotocol = protocol.SUBPROTOCOL if protocol.SUBPROTOCOL in scope.get("subprotocols", ()) else None
+        # A browser cannot read the status of a refused handshake, so nobody is accepted too, and closed at once.
+        await send({"type": "websocket.accept", "subprotocol": subprotocol})
+        if scope["user"] is None:
+            await send({"type": "websocket.close", "code": int(_refusal_code(scope.get("refusal")))})
+            return
+        hub = get_hub()
+        await hub.start()
+        await Visit(hub, scope["user"], receive, send).serve()
+
+
+def _refusal_code(refusal: ChatError | None) -> CloseCode:
+    if refusal is not None and refusal.code == ErrorCode.FORBIDDEN:
+        return CloseCode.DEACTIVATED
+    return CloseCode.SIGNED_OUT
+
+
+class Visit:
+    """One person on one socket: the handlers of client frames, and what the person's subscriptions bring."""
+
+    def __init__(self, hub: Hub, user: User, receive: Receive, send: Send) -> None:
+        self._hub = hub
+        self._user_id: int = user.pk
+        self._username: str = user.username
+        self._generation: int = user.token_generation
+        self._subscription = hub.log.layer.subscription()
+        self._socket = Socket(receive, send, self._subscription, handle=self._handle, show=self._show)
+        self._session = ""
+        # Rooms whose stream this socket gets.
+        self._rooms: set[int] = set()
+        self._in_flight = asyncio.Semaphore(MAX_IN_FLIGHT)
+        # Work besides the socket's own tasks: sends that wait for acknowledgement, rights that are read again.
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._handlers: dict[str, Callable[[Frame], Awaitable[None]]] = {
+            "subscribe": self._subscribe,
+            "unsubscribe": self._unsubscribe,
+            "send": self._send,
+        }
+
+    async def serve(self) -> None:
+        """Serve the socket to its end, then leave everything behind as it was found."""
+        welcome = protocol.welcome(self._username)
+        self._session = welcome["session"]
+        self._hub.access.listen(self._user_id, self._access_changed)
+        try:
+            await self._subscription.join(f"user.{self._user_id}")
+            self._socket.post(welcome)
+            await self._socket.serve()
+        finally:
+            self._hub.access.unlisten(self._user_id, self._access_changed)
+            self._subscription.close()
+            await self._leave_rooms()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _handle(self, frame: Frame) -> None:
+        handler = self._handlers.get(str(frame.get("type")))
+        if handler is None:
+            raise ChatError(ErrorCode.INVALID, f"There is no frame of the type {frame.get('type')!r:.50}.")
+        await handler(frame)
+
+    # Client frames
+
+    async def _subscribe(self, frame: Frame) -> None:
+        id = protocol.require_id(frame)
+        if frame.get("rooms") is True:
+            await self._subscription.join(ROOM_LIST)
+            self._socket.post({"type": "subscribed", "id": id, "rooms": True})
+            return
+        room = protocol.require_room(frame)
+        after = None
+        if frame.get("after") is not None:
+            after = Cursor.parse(frame["after"], partition=self._hub.log.partition(room))
+        newly = await self._become_member(room)
+        if room in self._rooms and after is None:
+            cursor = self._hub.log.cursor(self._hub.log.layer.end(group_of(room)))
+            self._socket.post(protocol.subscribed(id, room, cursor, recovered=True))
+            return
+        if room in self._rooms:
+            await self._subscription.leave(group_of(room))
+        await self._subscription.join(live_group(room))
+        stream = await enter_stream(self._hub.log, self._subscription, room, after)
+        # No suspension between the join above and this post: the answer must stand before the stream's frames.
+        rows = [frame_of_row(row) for row in stream.rows]
+        self._socket.post(protocol.subscribed(id, room, stream.cursor, recovered=stream.recovered), *rows)
+        self._rooms.add(room)
+        await self._hub.attendance.enter(room, self._username, self._session, announce=not newly)
+
+    async def _become_member(self, room: int) -> bool:
+        """Join a public room on the way; true when the person was no member before. Raises `ChatError`."""
+        try:
+            await self._hub.access.require_member(self._user_id, room)
+        except ChatError as problem:
+            if problem.code != ErrorCode.NOT_MEMBER:
+                raise
+            await in_database(join_room)(room=room, user=self._user_id)
+            self._hub.access.invalidate(self._user_id, room)
+            await self._hub.access.require_member(self._user_id, room)
+            return True
+        return False
+
+    async def _unsubscribe(self, frame: Frame) -> None:
+        id = protocol.require_id(frame)
+        if frame.get("rooms") is True:
+            await self._subscription.leave(ROOM_LIST)
+            self._socket.post({"type": "unsubscribed", "id": id, "rooms": True})
+            return
+        room = protocol.require_room(frame)
+        await self._end_stream(room)
+        self._socket.post({"type": "unsubscribed", "id": id, "room": room})
+
+    async def _end_stream(self, room: int) -> None:
+        await self._subscription.leave(group_of(room))
+        await self._subscription.leave(live_group(room))
+        if room in self._rooms:
+            self._rooms.discard(room)
+            await self._hub.attendance.leave(room, self._username, self._session)
+
+    async def _send(self, frame: Frame) -> None:
+        message = protocol.parse_send(frame, protocol.require_room(frame))
+        await self._hub.access.require_speaker(self._user_id, message.room)
+        if message.retry:
+            # Its look-up takes a while; messages behind it must not overtake it.
+            await self._deliver(message)
+            return
+        await self._in_flight.acquire()
+        self._spawn(self._deliver(message)).add_done_callback(lambda _: self._in_flight.release())
+
+    async def _deliver(self, message: SendFrame) -> None:
+        try:
+            cursor = await send_message(self._hub.log, message, user=self._user_id, username=self._username)
+        except ChatError as problem:
+            self._socket.post_error(message.id, problem)
+        else:
+            self._socket.post(protocol.ack(message, cursor))
+
+    # What the subscriptions bring
+
+    def _show(self, item: Batch | Gap) -> str | None:
+        """The text of the frame for a batch; None when there is nothing to show at once."""
+        renderer = self._hub.renderer
+        if isinstance(item, Gap):
+            return self._fill_gap(item)
+        match item.group.partition(".")[0]:
+            case "room":
+                return item.render(renderer.room)
+            case "live":
+                return item.render(renderer.ephemeral)
+            case "rooms":
+                news = item.render(renderer.room_list)
+                if news.private:
+                    self._spawn(self._show_private(news.private))
+                return news.text
+            case "user":
+                for record in item.records:
+                    self._hub.access.invalidate(self._user_id, record.message.get("data", {}).get("room"))
+        return None
+
+    def _fill_gap(self, gap: Gap) -> None:
+        """A member that fell off its ring resumes by cursor on a new socket; nothing of what was missed matters for
+        the ephemeral groups, and rights are read again."""
+        prefix = gap.group.partition(".")[0]
+        if prefix in {"room", ROOM_LIST}:
+            self._socket.close(CloseCode.TOO_SLOW)
+        elif prefix == "user":
+            self._hub.access.invalidate(self._user_id, None)
+
+    async def _show_private(self, news: tuple[tuple[int, Frame], ...]) -> None:
+        """Pass on what is new about private rooms that the person is a member of."""
+        for room, frame in news:
+            try:
+                await self._hub.access.require_member(self._user_id, room)
+            except ChatError:
+                continue
+            self._socket.post(frame)
+
+    # Rights
+
+    def _access_changed(self, room: int | None) -> None:
+        if room is None:
+            self._spawn(self._check_account())
+        if room is None or room in self._rooms:
+            for entered in [room] if room is not None else list(self._rooms):
+                self._spawn(self._check_room(entered))
+
+    async def _check_account(self) -> None:
+        user = await in_database(User.objects.filter(pk=self._user_id).only("is_active", "token_generation").first)()
+        if user is None or not user.is_active:
+            self._socket.close(CloseCode.DEACTIVATED)
+        elif user.token_generation != self._generation:
+            self._socket.close(CloseCode.SIGNED_OUT)
+
+    async def _check_room(self, room: int) -> None:
+        try:
+            await self._hub.access.require_member(self._user_id, room)
+        except ChatError as problem:
+            if problem.code == ErrorCode.UNAVAILABLE or room not in self._rooms:
+                return
+            await self._end_stream(room)
+            reason = await in_database(removal_reason)(self._user_id, room)
+            self._socket.post({"type": "removed", "room": room, "reason": reason})
+
+    # The end
+
+    async def _leave_rooms(self) -> None:
+        """Announce the end of a socket that was closed; a connection that was lost keeps its leases for a while."""
+        closed = self._socket.client_code in {None, 1000, 1001}
+        attendance = self._hub.attendance
+        for room in self._rooms:
+            await (attendance.leave if closed else attendance.lose)(room, self._username, self._session)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task

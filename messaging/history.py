@@ -1,0 +1,81 @@
+"""Reading stored messages: pages of history, and what a resumed socket missed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from events.models import ConsumedOffset
+from events.topics import Topic
+from messaging.cursor import Cursor
+from messaging.models import Message
+
+MAX_PAGE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Rows of a room, oldest first. `before` and `after` name where to read on (None: nothing there); `stored` is set
+    on a page that reaches the newest row: up to there the log has been stored."""
+
+    rows: Sequence[Message]
+    before: Cursor | None
+    after: Cursor | None
+    stored: Cursor | None
+
+
+def newest_page(room: int, *, limit: int, stored: Cursor) -> Page:
+    """The newest rows of a room. `stored` must have been read before the rows, so that the page holds all up to it."""
+    rows = list(Message.objects.in_room(room).order_by("-epoch", "-offset")[: limit + 1])
+    return _page_downwards(rows, limit=limit, stored=stored)
+
+
+def page_before(room: int, cursor: Cursor, *, limit: int) -> Page:
+    """The rows just before `cursor`, without its own."""
+    rows = list(Message.objects.in_room(room).before(cursor).order_by("-epoch", "-offset")[: limit + 1])
+    return _page_downwards(rows, limit=limit, stored=None)
+
+
+def page_after(room: int, cursor: Cursor, *, limit: int, stored: Cursor) -> Page:
+    """The rows just after `cursor`, without its own."""
+    rows = list(Message.objects.in_room(room).after(cursor).order_by("epoch", "offset")[: limit + 1])
+    more, rows = len(rows) > limit, rows[:limit]
+    return Page(
+        rows,
+        before=rows[0].cursor if rows else None,
+        after=rows[-1].cursor if more else None,
+        stored=None if more else stored,
+    )
+
+
+def page_around(room: int, cursor: Cursor, *, limit: int, stored: Cursor) -> Page:
+    """About half of `limit` rows before `cursor`, and from its own row on the rest."""
+    older = page_before(room, cursor, limit=limit // 2) if limit > 1 else Page([], before=cursor, after=None, stored=None)
+    # The offset before this one: `after` then includes the row at `cursor`.
+    newer = page_after(room, cursor._replace(offset=cursor.offset - 1), limit=limit - limit // 2, stored=stored)
+    return Page([*older.rows, *newer.rows], before=older.before, after=newer.after, stored=newer.stored)
+
+
+def _page_downwards(rows: list[Message], *, limit: int, stored: Cursor | None) -> Page:
+    more, rows = len(rows) > limit, rows[:limit][::-1]
+    return Page(
+        rows,
+        before=rows[0].cursor if more else None,
+        after=rows[-1].cursor if rows and stored is None else None,
+        stored=stored,
+    )
+
+
+def stored_cursor(*, epoch: int, partition: int) -> Cursor:
+    """The place up to which the log of a partition is stored: the offset of the last record that was dealt with."""
+    offset = ConsumedOffset.objects.filter(topic=Topic.MESSAGE_CREATED, partition=partition).values_list(
+        "next_offset", flat=True
+    )
+    return Cursor(epoch, partition, (offset.first() or 0) - 1)
+
+
+def missed_rows(room: int, after: Cursor, *, limit: int) -> list[Message]:
+    """What a room's log holds behind `after`, as far as it is stored; `limit` + 1 rows mean that there are more."""
+    return list(Message.objects.in_room(room).after(after).order_by("epoch", "offset")[: limit + 1])
+
+
+def find_message(room: int, uid: str) -> Message | None:
+    return Message.objects.filter(room_id=room, uid=uid).first()

@@ -1,0 +1,89 @@
+"""Messages as they are stored, and the epochs of the log they come from."""
+
+from typing import TYPE_CHECKING, Self
+
+from django.conf import settings
+from django.db import models
+
+from messaging.cursor import Cursor
+from rooms.models import Room
+
+if TYPE_CHECKING:
+    from accounts.models import User
+
+
+class LogEpoch(models.Model):
+    """The number given once to each incarnation of a topic, so that offsets of a re-created topic sort after the
+    old ones: a room's order is (epoch, offset)."""
+
+    topic = models.CharField(max_length=249)
+    topic_id = models.CharField(max_length=36, help_text="Kafka's id of this incarnation (KIP-516).")
+    epoch = models.IntegerField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["topic", "topic_id"], name="log_epoch_once_per_topic_id"),
+            models.UniqueConstraint(fields=["topic", "epoch"], name="log_epoch_unique"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.topic} epoch {self.epoch}"
+
+
+class MessageQuerySet(models.QuerySet["Message"]):
+    def in_room(self, room_id: int) -> Self:
+        return self.filter(room_id=room_id)
+
+    def after(self, cursor: Cursor) -> Self:
+        """Rows behind `cursor` in the room's order."""
+        return self.filter(
+            models.Q(epoch=cursor.epoch, offset__gt=cursor.offset) | models.Q(epoch__gt=cursor.epoch),
+            epoch__gte=cursor.epoch,
+        )
+
+    def before(self, cursor: Cursor) -> Self:
+        """Rows ahead of `cursor` in the room's order."""
+        return self.filter(
+            models.Q(epoch=cursor.epoch, offset__lt=cursor.offset) | models.Q(epoch__lt=cursor.epoch),
+            epoch__lte=cursor.epoch,
+        )
+
+
+class Message(models.Model):
+    """A message or a notice of a room's log, stored once. Only `messaging.storage` writes these rows."""
+
+    class Kind(models.TextChoices):
+        MESSAGE = "message"
+        NOTICE = "notice"
+
+    room = models.ForeignKey(Room, on_delete=models.CASCADE, related_name="messages", db_index=False)
+    uid = models.UUIDField(help_text="The id that the sender gave; unique in the room.")
+    kind = models.CharField(max_length=7, choices=Kind.choices)
+    epoch = models.IntegerField(help_text="Epoch of the log.")
+    partition = models.IntegerField(help_text="Partition of the log; the same for all messages of a room.")
+    offset = models.BigIntegerField(help_text="Place of the record in its partition.")
+    seq = models.BigIntegerField(null=True, help_text="1, 2, 3 … for people's messages of a room; null for notices.")
+    sender = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+", db_constraint=False
+    )
+    sender_name = models.CharField(max_length=20)
+    text = models.TextField()
+    reply_to = models.CharField(max_length=64, null=True)  # noqa: DJ001 (null: no reply; the text is kept as given)
+    notice = models.JSONField(null=True, help_text="What a notice tells: event, user, name, by.")
+    time = models.DateTimeField(help_text="The broker's time stamp of the record.")
+    edited_at = models.DateTimeField(null=True)
+    deleted_at = models.DateTimeField(null=True)
+
+    objects = MessageQuerySet.as_manager()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["room", "uid"], name="message_once_per_room")]
+        indexes = [models.Index(fields=["room", "epoch", "offset"], name="message_room_order")]
+        ordering = ["room", "epoch", "offset"]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.uid} in room {self.room_id}"
+
+    @property
+    def cursor(self) -> Cursor:
+        return Cursor(self.epoch, self.partition, self.offset)

@@ -1,0 +1,158 @@
+"""The wire protocol `chat.v1`: client frames are checked here, server frames and close codes are made here."""
+
+import re
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+import orjson
+
+from accounts.errors import ChatError, ErrorCode
+from messaging.cursor import Cursor
+
+SUBPROTOCOL = "chat.v1"
+PING_INTERVAL = 20.0  # seconds
+PONG_DEADLINE = 15.0  # seconds
+MAX_FRAME_BYTES = 64 * 1024
+MAX_TEXT_LENGTH = 4000  # Unicode code points
+
+Frame = dict[str, Any]
+
+# JavaScript writes UUIDs in lower case with dashes; one spelling only, so that an id is one string everywhere.
+UUID_SHAPE = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
+# NUL cannot be stored by PostgreSQL, a lone surrogate cannot be encoded as UTF-8.
+UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+class CloseCode(IntEnum):
+    """Why the server closes a socket (protocol.md, "Close codes")."""
+
+    NORMAL = 1000
+    SIGNED_OUT = 4001
+    DEACTIVATED = 4003
+    TOO_SLOW = 4008
+    TOO_MANY = 4009
+    NO_PONG = 4010
+    RESTART = 4012
+
+
+@dataclass(frozen=True, slots=True)
+class SendFrame:
+    """A checked `send`: `id` and `reply_to` as the client gave them."""
+
+    id: str
+    room: int
+    text: str
+    reply_to: str | None
+    retry: bool
+
+
+def parse_frame(text: str | None) -> Frame:
+    """Read one client frame: a JSON object with a string `type`. Raise `ChatError` `invalid` or `too_large`."""
+    if text is None:
+        raise ChatError(ErrorCode.INVALID, "Send text frames; binary ones are not understood.")
+    # The length in characters bounds the length in bytes from below, so most frames need no encoding to be judged.
+    if len(text) > MAX_FRAME_BYTES or len(data := text.encode("utf-8", "surrogatepass")) > MAX_FRAME_BYTES:
+        raise ChatError(ErrorCode.TOO_LARGE, f"A frame has at most {MAX_FRAME_BYTES} bytes.")
+    try:
+        frame = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        raise ChatError(ErrorCode.INVALID, "The frame is not JSON.") from None
+    if not isinstance(frame, dict):
+        raise ChatError(ErrorCode.INVALID, "A frame is one JSON object.")
+    return frame
+
+
+def frame_id(frame: Frame) -> str | None:
+    """The `id` that an answer repeats, or None where there is no valid one."""
+    value = frame.get("id")
+    return value if isinstance(value, str) and 1 <= len(value) <= 64 else None
+
+
+def require_id(frame: Frame) -> str:
+    """The `id` of a frame that needs one; raise `ChatError` `invalid` without it."""
+    value = frame_id(frame)
+    if value is None:
+        raise ChatError(ErrorCode.INVALID, "The frame needs an id: a string of 1 to 64 characters.")
+    return value
+
+
+def require_room(frame: Frame) -> int:
+    """The `room` of a frame; raise `ChatError` `invalid` unless it is a room's number."""
+    room = frame.get("room")
+    if isinstance(room, bool) or not isinstance(room, int) or not 0 < room < 2**63:
+        raise ChatError(ErrorCode.INVALID, "The frame needs a room: its number as in the room list.")
+    return room
+
+
+def parse_send(frame: Mapping[str, object], room: int) -> SendFrame:
+    """Check a message before anything is produced; raise `ChatError` `invalid` or `too_large`."""
+    reply_to = frame.get("reply_to")
+    if reply_to is not None and not _is_uuid(reply_to):
+        raise ChatError(ErrorCode.INVALID, "reply_to is the id of a message, a UUID in lower case.")
+    if not _is_uuid(frame.get("id")):
+        raise ChatError(ErrorCode.INVALID, "A message's id is a UUID in lower case with dashes.")
+    return SendFrame(
+        id=str(frame["id"]),
+        room=room,
+        text=_checked_text(frame.get("text")),
+        reply_to=None if reply_to is None else str(reply_to),
+        retry=frame.get("retry") is True,
+    )
+
+
+def _checked_text(text: object) -> str:
+    if not isinstance(text, str) or not text.strip():
+        raise ChatError(ErrorCode.INVALID, "A message needs a text that is more than white space.")
+    if len(text) > MAX_TEXT_LENGTH:
+        raise ChatError(ErrorCode.TOO_LARGE, f"A message has at most {MAX_TEXT_LENGTH} characters.")
+    if UNSTORABLE.search(text):
+        raise ChatError(ErrorCode.INVALID, "A text has neither NUL characters nor lone surrogates.")
+    return text
+
+
+def _is_uuid(value: object) -> bool:
+    return isinstance(value, str) and UUID_SHAPE.fullmatch(value) is not None
+
+
+def render(frames: Frame | Iterable[Frame]) -> str:
+    """One server frame on the wire: an object, or an array of objects in their order."""
+    return orjson.dumps(frames if isinstance(frames, dict) else list(frames)).decode()
+
+
+def welcome(user: str) -> Frame:
+    return {"type": "welcome", "user": user, "session": str(uuid.uuid4()), "ping_interval": int(PING_INTERVAL)}
+
+
+def subscribed(id: str, room: int, cursor: Cursor, *, recovered: bool) -> Frame:
+    """`recovered`: the frames that follow have no gap since the cursor that the client came with."""
+    return {"type": "subscribed", "id": id, "room": room, "cursor": str(cursor), "recovered": recovered}
+
+
+def ack(message: SendFrame, cursor: Cursor) -> Frame:
+    return {"type": "ack", "id": message.id, "room": message.room, "cursor": str(cursor), "message": message.id}
+
+
+def error(id: str | None, problem: ChatError) -> Frame:
+    frame = {"type": "error", "id": id, "code": problem.code.value, "detail": problem.detail}
+    return frame if problem.retry_after is None else {**frame, "retry_after": problem.retry_after}
+
+
+def message(
+    *, room: int, cursor: Cursor, id: str, sender: str, text: str, time: str, reply_to: str | None, edited: bool = False
+) -> Frame:
+    frame: Frame = {"type": "message", "room": room, "cursor": str(cursor), "id": id, "sender": sender, "text": text}
+    frame["time"] = time
+    if reply_to is not None:
+        frame["reply_to"] = reply_to
+    if edited:
+        frame["edited"] = True
+    return frame
+
+
+def notice(*, room: int, cursor: Cursor, id: str, time: str, details: Mapping[str, object]) -> Frame:
+    """`details`: the event and what belongs to it (`user`, `name`, `by`)."""
+    known = {key: value for key, value in details.items() if value is not None}
+    return {"type": "notice", "room": room, "cursor": str(cursor), "id": id, **known, "time": time}

@@ -1,0 +1,67 @@
+"""Entering a room's stream, also in the middle: the ring where it reaches back far enough, else rows, then the ring."""
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from accounts.errors import ChatError
+from messaging import history
+from messaging.cursor import Cursor
+from messaging.database import in_database
+from messaging.log import RoomLog, group_of
+from messaging.models import Message
+from messaging.sending import wait_stored
+
+logger = logging.getLogger(__name__)
+
+# More rows than this are not pushed at a socket; the client reads the history instead.
+MAX_ROWS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """`rows` come first, then the stream goes on behind `cursor`; `recovered`: without a gap since the given cursor."""
+
+    cursor: Cursor
+    rows: list[Message]
+    recovered: bool
+
+
+async def enter_stream(log: RoomLog, subscription: Any, room: int, after: Cursor | None) -> Resumed:
+    """Join a room's group on `subscription` from now on, or from behind `after`.
+
+    Where the gap since `after` cannot be filled (another epoch, too many rows, storage that stands still) the member
+    is live from now on and `recovered` is false: never a silent hole.
+    """
+    group = group_of(room)
+    if after is None:
+        joined = await subscription.join(group)
+        return Resumed(log.cursor(joined.live_from), [], recovered=True)
+    if after.epoch == log.epoch:
+        position = log.layer.end(group)._replace(offset=after.offset)
+        joined = await subscription.join(group, after=position)
+        if joined.covered:
+            return Resumed(log.cursor(joined.live_from), [], recovered=True)
+        resumed = await _from_rows(log, subscription, room, after)
+        if resumed is not None:
+            return resumed
+    joined = await subscription.join(group)
+    return Resumed(log.cursor(joined.live_from), [], recovered=False)
+
+
+async def _from_rows(log: RoomLog, subscription: Any, room: int, after: Cursor) -> Resumed | None:
+    """Fill the gap from storage: wait until it has passed the ring's start, read the rows, join behind them."""
+    group = group_of(room)
+    oldest = log.layer.oldest(group) or log.layer.end(group)
+    try:
+        stored = await wait_stored(log, room=room, offset=oldest.offset)
+    except ChatError:
+        logger.warning("A resume found storage standing still before offset %d.", oldest.offset)
+        return None
+    rows = await in_database(history.missed_rows)(room, after, limit=MAX_ROWS)
+    # A row may be younger than `stored`: the stream goes on behind whichever is further.
+    reached = max([stored, *(row.cursor for row in rows[-1:])])
+    if len(rows) > MAX_ROWS:
+        return None
+    joined = await subscription.join(group, after=oldest._replace(offset=reached.offset))
+    return Resumed(log.cursor(joined.live_from), rows, recovered=True) if joined.covered else None

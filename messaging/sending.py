@@ -1,0 +1,74 @@
+"""Saying something: one path for the WebSocket and REST, from a checked message to its place in the log.
+
+Whether the person may speak is checked by the caller (`messaging.access`).
+"""
+
+import asyncio
+from collections.abc import Mapping
+
+from accounts.errors import ChatError, ErrorCode
+from kafka_layer import NotProduced, PublishFailed
+from messaging import history
+from messaging.cursor import Cursor
+from messaging.database import in_database
+from messaging.frames import message_envelope
+from messaging.log import RoomLog, group_of
+from messaging.protocol import SendFrame
+
+# How long to wait for storage to reach a place in the log.
+STORED_DEADLINE = 6.0  # seconds
+STORED_INTERVAL = 0.05  # seconds
+
+
+async def send_message(log: RoomLog, message: SendFrame, *, user: int, username: str) -> Cursor:
+    """Put a message into its room's log and return its cursor once all in-sync replicas have it.
+
+    The record is produced before the first suspension unless `message.retry`, so calls that start in an order are
+    published in that order. Raises `ChatError`: `unavailable` when nothing was produced; `unknown` when something may
+    have been (send it again with `retry`); `conflict` when a retry's id belongs to another message.
+    """
+    if message.retry:
+        first = await _first_cursor(log, message, user=user)
+        if first is not None:
+            return first
+    envelope = message_envelope(message, sender=username, sender_id=user)
+    try:
+        position = await log.layer.publish(group_of(message.room), envelope, id=message.id)
+    except NotProduced as error:
+        raise ChatError(ErrorCode.UNAVAILABLE, "The message was not sent; send it again.", retry_after=1) from error
+    except PublishFailed as error:
+        raise ChatError(ErrorCode.UNKNOWN, "The message may be stored; send it again with retry.") from error
+    return log.cursor(position)
+
+
+async def _first_cursor(log: RoomLog, message: SendFrame, *, user: int) -> Cursor | None:
+    """Where a message with this id already stands, or None: first in the ring, then in storage up to the log's end."""
+    record = log.layer.find(group_of(message.room), message.id)
+    if record is not None:
+        data: Mapping[str, object] = record.message.get("data", {})
+        first, first_sender, first_text = log.cursor(record.position), data.get("sender_id"), data.get("text")
+    else:
+        await wait_stored(log, room=message.room, offset=log.layer.end(group_of(message.room)).offset)
+        row = await in_database(history.find_message)(message.room, message.id)
+        if row is None:
+            return None
+        first, first_sender, first_text = row.cursor, row.sender_id, row.text
+    if (first_sender, first_text) != (user, message.text):
+        raise ChatError(ErrorCode.CONFLICT, f"The id {message.id} belongs to another message.")
+    return first
+
+
+async def wait_stored(log: RoomLog, *, room: int, offset: int) -> Cursor:
+    """Wait until the partition of a room is stored up to before `offset`; return the place up to which it is.
+
+    Raises `ChatError` `unknown` when storage does not get there in time.
+    """
+    try:
+        async with asyncio.timeout(STORED_DEADLINE):
+            while True:
+                stored = await in_database(history.stored_cursor)(epoch=log.epoch, partition=log.partition(room))
+                if stored.offset + 1 >= offset:
+                    return stored
+                await asyncio.sleep(STORED_INTERVAL)
+    except TimeoutError:
+        raise ChatError(ErrorCode.UNKNOWN, "The message may be stored; send it again with retry.") from None

@@ -1,0 +1,164 @@
+"""Storing a room's log: records of `chat.message.created` become rows, each once, with the offset in the same
+transaction.
+
+One statement writes a batch (`INSERT … SELECT FROM unnest(…)`); the offset row is the fence: two event consumers that
+both believe in owning a partition cannot both move it, so one of them is rolled back (see `events.models`).
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+from django.db import connection, transaction
+
+from events.consumer import ReceivedRecord
+from events.envelope import Envelope, InvalidRecord
+from events.models import ConsumedOffset, advance_offset
+from events.schemas import EventType
+from events.topics import Topic
+from messaging.frames import NOTICE_FIELDS, time_of
+from messaging.log import room_of
+from messaging.models import Message
+from messaging.protocol import UNSTORABLE
+
+logger = logging.getLogger(__name__)
+
+STORED_TYPES = frozenset({EventType.MESSAGE_CREATED, EventType.NOTICE_CREATED})
+
+LOCK_ROOMS = "SELECT id, last_seq FROM rooms_room WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE"
+STORED_ALREADY = """
+    SELECT m.room_id, m.uid FROM unnest(%s::bigint[], %s::uuid[]) AS r(room_id, uid)
+    JOIN messaging_message m ON m.room_id = r.room_id AND m.uid = r.uid
+"""
+INSERT = """
+    INSERT INTO messaging_message
+        (room_id, uid, kind, epoch, partition, "offset", seq, sender_id, sender_name, text, reply_to, notice, time)
+    SELECT room_id, uid, kind, %s, %s, record_offset, seq, sender_id, sender_name, text, reply_to, notice, time
+    FROM unnest(
+        %s::bigint[], %s::uuid[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s::text[],
+        %s::text[], %s::jsonb[], %s::timestamptz[]
+    ) AS r(room_id, uid, kind, record_offset, seq, sender_id, sender_name, text, reply_to, notice, time)
+"""
+UPDATE_SEQ = """
+    UPDATE rooms_room SET last_seq = r.seq
+    FROM unnest(%s::bigint[], %s::bigint[]) AS r(id, seq) WHERE rooms_room.id = r.id
+"""
+
+
+@dataclass(slots=True)
+class Row:
+    """One row to be, in the order of the columns of INSERT."""
+
+    room: int
+    uid: UUID
+    kind: str
+    offset: int
+    seq: int | None
+    sender_id: int | None
+    sender_name: str
+    text: str
+    reply_to: str | None
+    notice: str | None
+    time: datetime
+
+    def columns(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, name) for name in self.__slots__)
+
+
+class MessageStorage:
+    """The handler of `chat.message.created` for the event consumer (`events.consumer.TopicHandler`).
+
+    `epoch` is the log's (`messaging.log.current_epoch`); `on_stored` is called after the commit with the new rows,
+    in their order, to refresh what may be lost.
+    """
+
+    def __init__(self, *, epoch: int, on_stored: Callable[[Sequence[Row]], None]) -> None:
+        self.epoch = epoch
+        self.on_stored = on_stored
+
+    def start_offset(self, partition: int) -> int | None:
+        """The offset to go on from, or None when nothing of this partition was stored yet."""
+        row = ConsumedOffset.objects.filter(topic=Topic.MESSAGE_CREATED, partition=partition).first()
+        return None if row is None else row.next_offset
+
+    def store(self, records: Sequence[ReceivedRecord]) -> None:
+        """Store records of one partition, in order, and move its offset, in one transaction.
+
+        Raises `InvalidRecord` when a record cannot be stored (nothing is stored then), and `events.models`'
+        `OffsetConflict` when somebody else has stored in the meantime.
+        """
+        rows = [row for row in map(_row_of, records) if row is not None]
+        with transaction.atomic():
+            advance_offset(records[0].topic, records[0].partition, records[0].offset, records[-1].offset + 1)
+            fresh = self._insert(records[0].partition, rows)
+        self.on_stored(fresh)
+
+    def skip(self, record: ReceivedRecord) -> None:
+        """Move the offset behind a record that was set aside."""
+        with transaction.atomic():
+            advance_offset(record.topic, record.partition, record.offset, record.offset + 1)
+
+    def _insert(self, partition: int, rows: list[Row]) -> list[Row]:
+        last_seqs = _lock_rooms(sorted({row.room for row in rows}))
+        fresh = _without_repeats(rows)
+        for row in fresh:
+            if row.kind == Message.Kind.MESSAGE:
+                row.seq = last_seqs[row.room] = last_seqs[row.room] + 1
+        if fresh:
+            columns = [list(column) for column in zip(*(row.columns() for row in fresh), strict=True)]
+            with connection.cursor() as cursor:
+                cursor.execute(INSERT, [self.epoch, partition, *columns])
+                cursor.execute(UPDATE_SEQ, [list(last_seqs), list(last_seqs.values())])
+        return fresh
+
+
+def _row_of(record: ReceivedRecord) -> Row | None:
+    """The row of a record; None for a record that is no row of its own. Raises `InvalidRecord`."""
+    envelope = Envelope.decode(record.value)
+    if envelope.type not in STORED_TYPES:
+        raise InvalidRecord(f"{envelope.type} does not belong on {record.topic}.")
+    data = envelope.data
+    try:
+        uid, keyed_room = UUID(envelope.id), room_of(record.key or "")
+    except ValueError as error:
+        raise InvalidRecord(str(error)) from None
+    if keyed_room != data["room"]:
+        raise InvalidRecord(f"The key names room {keyed_room}, the data room {data['room']}.")
+    time = time_of(record.timestamp_ms)
+    if envelope.type == EventType.NOTICE_CREATED:
+        details = orjson.dumps({field: data.get(field) for field in NOTICE_FIELDS}).decode()
+        return Row(keyed_room, uid, Message.Kind.NOTICE, record.offset, None, None, "", "", None, details, time)
+    if UNSTORABLE.search(data["text"]):
+        raise InvalidRecord("The text holds characters that PostgreSQL cannot store.")
+    return Row(
+        keyed_room, uid, Message.Kind.MESSAGE, record.offset, None, data["sender_id"], data["sender"], data["text"],
+        data.get("reply_to"), None, time,
+    )  # fmt: skip
+
+
+def _lock_rooms(rooms: list[int]) -> dict[int, int]:
+    """Lock the rooms' rows and return each one's last seq; raise `InvalidRecord` when one does not exist."""
+    with connection.cursor() as cursor:
+        cursor.execute(LOCK_ROOMS, [rooms])
+        last_seqs = dict(cursor.fetchall())
+    missing = [room for room in rooms if room not in last_seqs]
+    if missing:
+        raise InvalidRecord(f"Room {missing[0]} does not exist.")
+    return last_seqs
+
+
+def _without_repeats(rows: list[Row]) -> list[Row]:
+    """Drop rows whose (room, id) is stored already or came earlier in the batch: the first record wins."""
+    with connection.cursor() as cursor:
+        cursor.execute(STORED_ALREADY, [[row.room for row in rows], [row.uid for row in rows]])
+        seen = set(cursor.fetchall())
+    fresh = []
+    for row in rows:
+        if (row.room, row.uid) not in seen:
+            seen.add((row.room, row.uid))
+            fresh.append(row)
+    return fresh

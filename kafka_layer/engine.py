@@ -1,0 +1,164 @@
+"""Everything that one process has: a producer, a reader, the rings and mailboxes. Made on first use, and made anew
+after a fork.
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Mapping
+from threading import Lock
+from typing import Any
+from uuid import uuid4
+
+from kafka_layer import producer as producing
+from kafka_layer.counters import Counters
+from kafka_layer.errors import BrokerUnavailable, LayerClosed, LayerError
+from kafka_layer.fanout import Fanout, Limits
+from kafka_layer.mailbox import Mailboxes
+from kafka_layer.partition import partition_of
+from kafka_layer.producer import RecordProducer
+from kafka_layer.reader import Reader
+from kafka_layer.routes import Routes
+from kafka_layer.wakeups import Wakeups
+
+METADATA_TIMEOUT = 5.0  # seconds
+
+
+class Engine:
+    """Sending needs the producer alone; the reader starts with the first member or channel."""
+
+    def __init__(
+        self,
+        client: Mapping[str, Any],
+        routes: Routes,
+        limits: Limits,
+        capacity_of: Callable[[str], int],
+        *,
+        group_expiry: float,
+        start_timeout: float,
+    ) -> None:
+        self.pid = os.getpid()
+        self.process_id = uuid4().hex  # in the names of this process's channels; its inbox is the id and "!"
+        self.counters = Counters(logging.getLogger("kafka_layer"))
+        self.mailboxes = Mailboxes(capacity_of, self.counters, expiry=limits.expiry, group_expiry=group_expiry)
+        self.fanout = Fanout(routes, limits, self.mailboxes, self.counters, inbox=f"{self.process_id}!")
+        self.ready = False
+        self._client = client
+        self._routes = routes
+        self._limits = limits
+        self._start_timeout = start_timeout
+        self._lock = Lock()  # guards what follows; never held while Kafka is asked
+        self._connecting = Lock()  # held by the one thread that asks Kafka for the topics
+        self._producer: RecordProducer | None = None
+        self._counts: Mapping[str, int] | None = None
+        self._reader: Reader | None = None
+        self._waiters: set[asyncio.Future[None]] = set()  # for the reader to be ready
+        self._trouble: LayerError | None = None  # why the reader is not ready yet
+        self._closed: LayerClosed | None = None
+
+    async def producer(self) -> RecordProducer:
+        """Raises NotProduced when Kafka does not answer or a topic is missing, LayerClosed when this has ended."""
+        if self._counts is None:
+            await asyncio.to_thread(self._connect)
+        return self._make_producer()
+
+    async def start(self) -> Fanout:
+        """Returns when the tail is read up to the end that it had when it started. Until then it goes on trying, also
+        after this has raised what is in the way.
+        """
+        if self.ready:
+            return self.fanout
+        waiter = asyncio.get_running_loop().create_future()
+        with self._lock:
+            if self._closed is not None:
+                raise self._closed
+            self._waiters.add(waiter)
+            if self._reader is None:
+                self._reader = self._make_reader()
+        try:
+            await asyncio.wait_for(self._until_ready(waiter), self._start_timeout)
+        except TimeoutError:
+            raise self._trouble or BrokerUnavailable(
+                f"The tail was not read within {self._start_timeout:g} s."
+            ) from None
+        finally:
+            with self._lock:
+                self._waiters.discard(waiter)
+        return self.fanout
+
+    def home(self, key: str, topic: str) -> tuple[str, int]:
+        """Topic and partition of a key. Raises LayerClosed before the first connection."""
+        if self._counts is None:
+            raise LayerClosed("The channel layer has not been started: await start() first.")
+        return topic, partition_of(key, self._counts[topic])
+
+    def close(self) -> None:
+        """Blocks until both threads have ended. Whoever still waits gets LayerClosed."""
+        if self.pid != os.getpid():
+            return
+        error = LayerClosed("The channel layer was closed.")
+        with self._lock:
+            self._closed = self._closed or error
+            reader, self._reader = self._reader, None
+            producer, self._producer = self._producer, None
+        if reader is not None:
+            reader.close()
+        if producer is not None:
+            producer.close()
+        self._end()
+
+    def _connect(self) -> Mapping[str, int]:
+        """Ask for the partitions of the topics, once for the process."""
+        with self._connecting:
+            if self._counts is None:
+                self._counts = self._make_producer().partition_counts(self._routes.topics, METADATA_TIMEOUT)
+            return self._counts
+
+    def _make_producer(self) -> RecordProducer:
+        with self._lock:
+            if self._closed is not None:
+                raise self._closed
+            if self._producer is None:
+                self._producer = RecordProducer({**producing.SETTINGS, **self._client}, self.counters)
+            return self._producer
+
+    def _make_reader(self) -> Reader:
+        return Reader(
+            self._client,
+            self.fanout,
+            self.counters,
+            counts=self._connect,
+            replayed_topics=self._routes.routed_topics,
+            replay=self._limits.replay,
+            on_ready=self._become_ready,
+            on_trouble=self._remember,
+            on_end=self._end,
+        )
+
+    async def _until_ready(self, waiter: "asyncio.Future[None]") -> None:
+        if not self.ready:
+            await waiter
+
+    def _become_ready(self) -> None:
+        self.ready = True
+        self._trouble = None
+        self._wake(None)
+
+    def _remember(self, error: LayerError) -> None:
+        self._trouble = error
+
+    def _end(self) -> None:
+        """The reader has ended, because it was closed or because it died."""
+        self.ready = False
+        with self._lock:
+            self._closed = self._closed or LayerClosed("The reader of the channel layer has died; see the log.")
+        self.fanout.close(self._closed)
+        self.mailboxes.close(self._closed)
+        self._wake(self._closed)
+
+    def _wake(self, error: LayerError | None) -> None:
+        wakeups = Wakeups()
+        with self._lock:
+            for waiter in self._waiters:
+                wakeups.add(waiter, error=error)
+        wakeups.flush()

@@ -1,0 +1,280 @@
+"""The channel layer: Channels' own API, and beyond it publish, subscriptions and positions."""
+
+import asyncio
+import atexit
+import os
+import weakref
+from collections.abc import Iterable, Mapping
+from functools import partial
+from threading import Lock
+from typing import Any
+from uuid import uuid4
+
+from channels.exceptions import ChannelFull, MessageTooLarge
+from channels.layers import BaseChannelLayer
+
+from kafka_layer.codec import CODECS
+from kafka_layer.engine import Engine
+from kafka_layer.errors import InvalidRecord, Unsupported
+from kafka_layer.fanout import CHANNEL_HEADER, Limits
+from kafka_layer.producer import QueueFull
+from kafka_layer.records import Position, Record
+from kafka_layer.routes import Route, Routes
+from kafka_layer.subscription import Subscription
+
+# For both kinds of clients: come back quickly after a broker did.
+CLIENT: Mapping[str, Any] = {
+    "client.id": "kafka-layer",
+    "socket.keepalive.enable": True,
+    "reconnect.backoff.ms": 50,
+    "reconnect.backoff.max.ms": 500,
+}
+# Settings on which promises of this layer rest; `client` may not change them.
+RESERVED = frozenset({"acks", "auto.offset.reset", "bootstrap.servers", "enable.auto.commit", "enable.idempotence",
+                      "enable.partition.eof", "error_cb", "group.id", "partitioner", "transactional.id"})  # fmt: skip
+LAYER_CODEC = CODECS["msgpack"]
+
+# A forked child must neither use nor finalise its parent's Kafka handles: it keeps them here, untouched.
+_of_the_parent: list[Engine] = []
+
+
+class KafkaChannelLayer(BaseChannelLayer):  # type: ignore[misc]
+    """One for each process, usable from every thread and event loop of it. Connects on first use.
+
+    Groups whose name matches a route live in its topic and can be replayed; all else travels through `topic`.
+    `capacity` and `channel_capacity` (pattern → number) bound the unread messages of one channel; `expiry`,
+    `group_expiry` and `replay` are seconds; `client` holds further settings of librdkafka, such as SASL and TLS.
+    """
+
+    extensions = ("groups", "flush")
+    ChannelFull = ChannelFull
+    MessageTooLarge = MessageTooLarge
+
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        *,
+        topic: str,
+        routes: Iterable[Route | Mapping[str, str]] = (),
+        capacity: int = 100,
+        channel_capacity: Mapping[Any, int] | None = None,
+        expiry: float = 60,
+        group_expiry: float = 86400,
+        replay: float = 60,
+        ring_records: int = 1000,
+        ring_bytes: int = 4 * 1024 * 1024,
+        start_timeout: float = 30,
+        client: Mapping[str, Any] | None = None,
+    ) -> None:
+        if not isinstance(bootstrap_servers, str) or not bootstrap_servers:
+            raise ValueError("bootstrap_servers must be a string such as 'host1:9092,host2:9092'.")
+        reserved = RESERVED & set(client or ())
+        if reserved:
+            raise ValueError(f"client must not contain {', '.join(sorted(reserved))}: the layer's promises rest on it.")
+        super().__init__(expiry=expiry, capacity=capacity)
+        self.channel_capacity = self.compile_capacities(channel_capacity or {})
+        self.group_expiry = group_expiry
+        self._routes = Routes(routes, own_topic=topic)
+        self._limits = Limits(replay=replay, ring_records=ring_records, ring_bytes=ring_bytes, expiry=expiry)
+        self._start_timeout = start_timeout
+        self._client = {**CLIENT, **(client or {}), "bootstrap.servers": bootstrap_servers}
+        self._lock = Lock()
+        self._current: Engine | None = None
+        atexit.register(_close_at_exit, weakref.ref(self))
+
+    # Life
+
+    async def start(self) -> None:
+        """Connect, and read the tails up to their ends. Raises LayerError saying what is in the way; the attempt goes
+        on behind the scenes, and `ready` tells when it has succeeded. Starting twice is fine.
+        """
+        await self._engine.start()
+
+    async def close(self) -> None:
+        """Wait for what is being sent, then end threads and connections. Whoever waits for records gets LayerClosed.
+        Closing twice is fine; using the layer again starts it anew.
+        """
+        with self._lock:
+            engine, self._current = self._current, None
+        if engine is not None:
+            await asyncio.to_thread(engine.close)
+
+    @property
+    def ready(self) -> bool:
+        """Whether this process receives: before that, accept no sockets."""
+        return self._current is not None and self._current.ready
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        return self._engine.counters.snapshot()
+
+    # Beyond Channels
+
+    async def publish(
+        self,
+        group: str,
+        message: Mapping[str, Any],
+        id: str | None = None,
+        headers: Mapping[str, str | bytes] | None = None,
+    ) -> Position:
+        """Send to a group and return where Kafka has stored it, once all in-sync replicas have it.
+
+        Records of one group keep the order in which publish was called. With an `id`, a repeat within the last
+        `replay` seconds is stored as well, but no reader delivers it. Raises NotProduced when nothing left this
+        process, PublishFailed when the outcome is unknown, TypeError or ValueError for what cannot be encoded.
+        """
+        self.require_valid_group_name(group)
+        value = self._routes.codec_of(group).encode(message)
+        engine = self._engine
+        producer = await engine.producer()
+        all_headers = dict(headers or {}) if id is None else {**(headers or {}), "id": id}
+        return await producer.produce(engine.home(group, self._routes.topic_of(group)), group, value, all_headers)
+
+    def subscription(self) -> Subscription:
+        """A member of groups in the running event loop; close it in the end."""
+        return Subscription(lambda: self._engine.start())
+
+    def oldest(self, group: str) -> Position:
+        """From this position on, everything of the group can be had here: joining `after` the offset before it, or
+        any later one, is covered.
+        """
+        return self._engine.fanout.oldest(group)
+
+    def end(self, group: str) -> Position:
+        """The last position of the group's partition that this process has read."""
+        return self._engine.fanout.end(group)
+
+    def find(self, group: str, id: str) -> Record | None:
+        """The record with this id, while the ring has it."""
+        return self._engine.fanout.find(group, id)
+
+    def partition(self, group: str) -> int:
+        return self._engine.home(group, self._routes.topic_of(group))[1]
+
+    # Channels
+
+    async def new_channel(self, prefix: str = "specific") -> str:
+        engine = self._engine
+        await engine.start()
+        channel = f"{prefix}.{engine.process_id}!{uuid4().hex}"
+        self.require_valid_channel_name(channel)
+        engine.mailboxes.open(channel)
+        return channel
+
+    async def send(self, channel: str, message: dict[str, Any]) -> None:
+        """Raises ChannelFull when a channel of this process is full, or the producer's queue."""
+        self.require_valid_channel_name(channel)
+        self._require_message(message)
+        process_id = self._owner(channel)
+        engine = self._engine
+        value = LAYER_CODEC.encode(message)
+        if process_id == engine.process_id:
+            if not engine.mailboxes.put(channel, partial(LAYER_CODEC.decode, value)):
+                raise ChannelFull(channel)
+            return
+        producer = await engine.producer()
+        key = f"{process_id}!"
+        home = engine.home(key, self._routes.own_topic)
+        try:
+            producer.produce_unconfirmed(home, key, value, {CHANNEL_HEADER: channel})
+        except QueueFull as error:
+            raise ChannelFull(channel) from error
+
+    async def receive(self, channel: str) -> dict[str, Any]:
+        """The channel's next message, for one reader alone. Cancelling it loses nothing: a message is taken in the
+        same step in which it is returned.
+        """
+        self.require_valid_channel_name(channel)
+        engine = self._engine
+        self._require_own(channel, engine)
+        await engine.start()
+        while True:
+            waiter = asyncio.get_running_loop().create_future()
+            entry = engine.mailboxes.take(channel, waiter)
+            if entry is None:
+                try:
+                    await waiter
+                finally:
+                    engine.mailboxes.stop_waiting(channel, waiter)
+                continue
+            try:
+                return entry.decode()
+            except InvalidRecord as error:
+                engine.counters.add_loss("records_invalid", error)
+
+    async def group_add(self, group: str, channel: str) -> None:
+        """What any process sends to the group after this returned reaches the channel."""
+        self.require_valid_group_name(group)
+        self.require_valid_channel_name(channel)
+        engine = self._engine
+        self._require_own(channel, engine)
+        await engine.start()
+        engine.mailboxes.add_to_group(group, channel)
+
+    async def group_discard(self, group: str, channel: str) -> None:
+        self.require_valid_group_name(group)
+        self.require_valid_channel_name(channel)
+        engine = self._engine
+        self._require_own(channel, engine)
+        engine.mailboxes.discard_from_group(group, channel)
+
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+        """Send without waiting for Kafka; what cannot be sent is counted. Raises MessageTooLarge, never ChannelFull."""
+        self.require_valid_group_name(group)
+        self._require_message(message)
+        engine = self._engine
+        value = self._routes.codec_of(group).encode(message)
+        producer = await engine.producer()
+        try:
+            producer.produce_unconfirmed(engine.home(group, self._routes.topic_of(group)), group, value, {})
+        except QueueFull:
+            return  # counted by the producer; the specification drops it
+
+    async def flush(self) -> None:
+        """Forget the channels of this process, what waits in them, and their memberships."""
+        self._engine.mailboxes.clear()
+
+    # Helpers
+
+    @property
+    def _engine(self) -> Engine:
+        engine = self._current
+        if engine is not None and engine.pid == os.getpid():
+            return engine
+        with self._lock:
+            if self._current is not None and self._current.pid != os.getpid():
+                _of_the_parent.append(self._current)
+                self._current = None
+            if self._current is None:
+                self._current = Engine(
+                    self._client,
+                    self._routes,
+                    self._limits,
+                    self.get_capacity,
+                    group_expiry=self.group_expiry,
+                    start_timeout=self._start_timeout,
+                )
+            return self._current
+
+    def _require_message(self, message: object) -> None:
+        if not isinstance(message, dict):
+            raise TypeError("A message must be a dict.")
+        if "__asgi_channel__" in message:
+            raise ValueError("The key __asgi_channel__ is reserved.")
+
+    def _owner(self, channel: str) -> str:
+        """The id of the process that the channel belongs to."""
+        if "!" not in channel:
+            raise Unsupported(f"Channel {channel!r}: channels that several processes read are not supported yet.")
+        return channel.partition("!")[0].rpartition(".")[2]
+
+    def _require_own(self, channel: str, engine: Engine) -> None:
+        if self._owner(channel) != engine.process_id:
+            raise Unsupported(f"Channel {channel!r} belongs to another process, and only that one can do this.")
+
+
+def _close_at_exit(reference: "weakref.ref[KafkaChannelLayer]") -> None:
+    """What was sent without waiting must still leave the process."""
+    layer = reference()
+    if layer is not None and layer._current is not None:
+        layer._current.close()

@@ -1,0 +1,143 @@
+"""The process's one producer, and the thread that collects its delivery reports."""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from functools import partial
+from threading import Event, Lock, Thread
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from kafka_layer.counters import Counters
+from kafka_layer.errors import BrokerUnavailable, NotProduced, PublishFailed, RecordTooLarge, TopicMissing
+from kafka_layer.received import position_of
+from kafka_layer.records import Position
+from kafka_layer.wakeups import Wakeups
+
+logger = logging.getLogger(__name__)
+
+# Idempotent: a retry inside the client neither repeats nor reorders. A record that Kafka has not confirmed within
+# message.timeout.ms is reported as failed, so that the application's own retry does not wait for minutes.
+SETTINGS: Mapping[str, Any] = {
+    "acks": "all",
+    "enable.idempotence": True,
+    "compression.type": "lz4",
+    "linger.ms": 1,
+    "message.timeout.ms": 5000,
+    "message.max.bytes": 1_048_588,
+    "queue.buffering.max.messages": 100_000,
+    "queue.buffering.max.kbytes": 131_072,
+    "topic.metadata.propagation.max.ms": 5000,
+}
+
+
+class QueueFull(NotProduced):
+    """The producer's queue is full: Kafka does not take records as fast as they come."""
+
+
+class RecordProducer:
+    """Produce from any thread. Futures are finished in their own event loops, many with one hand-over."""
+
+    def __init__(self, settings: Mapping[str, Any], counters: Counters) -> None:
+        self._settings = dict(settings)
+        self._counters = counters
+        self._broken = False  # a fatal error was reported: this handle will never produce again
+        self._replacing = Lock()
+        self._closing = Event()
+        self._wakeups = Wakeups()  # touched by the thread only
+        self._producer = self._make()
+        self._thread = Thread(target=self._run, name="kafka-layer-producer", daemon=True)
+        self._thread.start()
+
+    def produce(
+        self, position: tuple[str, int], key: str, value: bytes, headers: Mapping[str, str | bytes]
+    ) -> "asyncio.Future[Position]":
+        """Raises NotProduced; the future raises PublishFailed. Bound to the running event loop."""
+        future: asyncio.Future[Position] = asyncio.get_running_loop().create_future()
+        self._produce(position, key, value, headers, partial(self._report, future))
+        return future
+
+    def produce_unconfirmed(
+        self, position: tuple[str, int], key: str, value: bytes, headers: Mapping[str, str | bytes]
+    ) -> None:
+        """Raises NotProduced. A later failure is counted and logged, and nobody else hears of it."""
+        self._produce(position, key, value, headers, self._report_unconfirmed)
+
+    def partition_counts(self, topics: Sequence[str], timeout: float) -> dict[str, int]:
+        """Ask Kafka; blocks. Raises BrokerUnavailable, or TopicMissing when one does not exist."""
+        try:
+            known = self._producer.list_topics(timeout=timeout).topics
+        except KafkaException as error:
+            servers = self._settings["bootstrap.servers"]
+            raise BrokerUnavailable(f"Kafka at {servers} did not answer within {timeout:g} s: {error}") from error
+        missing = sorted(topic for topic in topics if topic not in known or known[topic].error is not None)
+        if missing:
+            raise TopicMissing(
+                f"Kafka has no topic {', '.join(missing)}. Topics are never created by themselves: create them with "
+                "the number of partitions they shall always have, then start again."
+            )
+        return {topic: len(known[topic].partitions) for topic in topics}
+
+    def close(self) -> None:
+        """Wait for what is under way, at most message.timeout.ms; the rest is reported as failed."""
+        self._closing.set()
+        self._thread.join()
+
+    def _make(self) -> Producer:
+        self._broken = False
+        return Producer({**self._settings, "error_cb": self._on_error}, logger=logger)
+
+    def _produce(self, position: tuple[str, int], key: str, value: bytes, headers: Any, report: Any) -> None:
+        topic, partition = position
+        try:
+            self._producer.produce(
+                topic, value, key.encode(), partition=partition, headers=list(headers.items()), on_delivery=report
+            )
+        except BufferError as error:
+            self._counters.add_loss("not_produced", "the producer's queue is full")
+            raise QueueFull("The producer's queue is full; Kafka is not keeping up or cannot be reached.") from error
+        except KafkaException as error:
+            self._counters.add_loss("not_produced", error)
+            if error.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE:
+                raise RecordTooLarge(f"{len(value)} bytes are more than a record may have.") from error
+            raise NotProduced(str(error)) from error
+
+    def _run(self) -> None:
+        while not self._closing.is_set():
+            self._producer.poll(0.1)
+            self._wakeups.flush()
+            if self._broken:
+                self._replace()
+        self._drain(self._producer, float(self._settings["message.timeout.ms"]) / 1000)
+
+    def _replace(self) -> None:
+        """After a fatal error of idempotence nothing more can be produced with a handle: make another one."""
+        broken, self._producer = self._producer, self._make()
+        self._counters.add_loss("producers_replaced", "fatal error of the idempotent producer")
+        self._drain(broken, 0)
+
+    def _drain(self, producer: Producer, timeout: float) -> None:
+        producer.flush(timeout)
+        producer.purge()
+        producer.flush(1)
+        self._wakeups.flush()
+
+    def _on_error(self, error: KafkaError) -> None:
+        self._counters.add_loss("producer_errors", error)
+        self._broken = self._broken or error.fatal()
+
+    def _report(self, future: "asyncio.Future[Position]", error: KafkaError | None, message: Message) -> None:
+        if error is None and (message.offset() or 0) >= 0:
+            self._counters.add("records_published")
+            self._wakeups.add(future, position_of(message))
+            return
+        # Without an offset the broker has it from an earlier try but no longer knows where.
+        self._counters.add_loss("publishes_failed", error)
+        self._wakeups.add(future, error=PublishFailed(str(error or "stored, at a place that Kafka does not tell")))
+
+    def _report_unconfirmed(self, error: KafkaError | None, message: Message) -> None:
+        if error is None:
+            self._counters.add("records_published")
+        else:
+            self._counters.add_loss("publishes_failed", error)

@@ -1,0 +1,187 @@
+"""The process's one Consumer, and the thread that owns it: no other thread ever calls it, since librdkafka's Python
+client makes such calls wait behind poll() without fairness.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from threading import Event, Thread
+from typing import Any
+from uuid import uuid4
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+
+from kafka_layer.counters import Counters
+from kafka_layer.errors import BrokerUnavailable, LayerError
+from kafka_layer.fanout import Fanout
+from kafka_layer.received import position_of
+
+logger = logging.getLogger(__name__)
+
+# No consumer group is ever joined: the partitions are assigned by hand, and each process reads all of them. An offset
+# that the broker no longer has is an error to be handled here (a gap), never a jump that nobody hears of.
+SETTINGS: Mapping[str, Any] = {
+    "enable.auto.commit": False,
+    "auto.offset.reset": "error",
+    "enable.partition.eof": True,
+    "allow.auto.create.topics": False,
+    "fetch.wait.max.ms": 100,
+    "fetch.queue.backoff.ms": 10,
+    "fetch.error.backoff.ms": 50,
+}
+BATCH = 500  # more at once would hold the interpreter for too long
+SWEEP_INTERVAL = 5.0  # seconds
+RETRY_INTERVALS = (0.1, 0.2, 0.5, 1.0)  # seconds; the last one again and again
+
+Partition = tuple[str, int]
+
+
+class Reader:
+    """Tails every partition of `counts()` from explicit offsets into the fan-out, until it is closed."""
+
+    def __init__(
+        self,
+        client: Mapping[str, Any],
+        fanout: Fanout,
+        counters: Counters,
+        *,
+        counts: Callable[[], Mapping[str, int]],
+        replayed_topics: Sequence[str],
+        replay: float,
+        on_ready: Callable[[], None],
+        on_trouble: Callable[[LayerError], None],
+        on_end: Callable[[], None],
+    ) -> None:
+        """`counts` asks Kafka for the partition counts by topic, and raises LayerError when that fails."""
+        self._client = client
+        self._fanout = fanout
+        self._counters = counters
+        self._counts = counts
+        self._replayed_topics = frozenset(replayed_topics)
+        self._replay = replay
+        self._on_ready = on_ready
+        self._on_trouble = on_trouble
+        self._on_end = on_end
+        self._closing = Event()
+        self._ahead: dict[Partition, int] = {}  # partition -> the end seen at start, until the tail is read up to it
+        self._lost: set[Partition] = set()  # their next offset is one that the broker does not have
+        self._swept_at = 0.0
+        self._thread = Thread(target=self._run, name="kafka-layer-reader", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._closing.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            starts = self._resolve_until_found()
+            if starts is not None:
+                self._tail(starts)
+        except Exception:
+            # A process that has gone deaf must not look healthy: on_end makes the layer unready, for good.
+            logger.critical("The reader has died; this process receives nothing more.", exc_info=True)
+        finally:
+            self._on_end()
+
+    def _resolve_until_found(self) -> dict[Partition, int] | None:
+        for attempt in range(1_000_000):
+            try:
+                return self._resolve()
+            except LayerError as error:
+                self._counters.add_loss("start_failures", error)
+                self._on_trouble(error)
+            if self._closing.wait(RETRY_INTERVALS[min(attempt, len(RETRY_INTERVALS) - 1)]):
+                break
+        return None
+
+    def _resolve(self) -> dict[Partition, int]:
+        """Where the tail of each partition starts."""
+        counts = self._counts()
+        partitions = [TopicPartition(topic, p) for topic, count in counts.items() for p in range(count)]
+        admin = AdminClient(dict(self._client), logger=logger)
+        latest: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        ends = _list_offsets(admin, dict.fromkeys(partitions, latest))
+        since = OffsetSpec.for_timestamp(int((time.time() - self._replay) * 1000))
+        replayed = [p for p in partitions if p.topic in self._replayed_topics]
+        starts = ends | {
+            partition: min(start, ends[partition])
+            for partition, start in _list_offsets(admin, dict.fromkeys(replayed, since)).items()
+            if start >= 0  # -1: nothing is that young
+        }
+        self._ahead = {partition: end for partition, end in ends.items() if starts[partition] < end}
+        self._fanout.open(counts, starts)
+        return starts
+
+    def _tail(self, starts: Mapping[Partition, int]) -> None:
+        settings = {**self._client, **SETTINGS, "group.id": f"kafka-layer-{uuid4().hex}", "error_cb": self._on_error}
+        consumer = Consumer(settings, logger=logger)
+        try:
+            consumer.assign([TopicPartition(topic, p, offset) for (topic, p), offset in starts.items()])
+            ready = False
+            while not self._closing.is_set():
+                first = consumer.poll(0.1)
+                if first is not None:
+                    self._take_in([first, *consumer.consume(BATCH, 0)])
+                for partition in list(self._lost):
+                    self._jump(consumer, *partition)
+                if not ready and not self._ahead:
+                    ready = True
+                    self._on_ready()
+                self._sweep_at_times()
+        finally:
+            consumer.close()
+
+    def _take_in(self, messages: list[Message]) -> None:
+        self._fanout.take_in([message for message in messages if message.error() is None])
+        for message in messages:
+            error = message.error()
+            if error is not None:
+                self._handle(message, error)
+        for partition, end in list(self._ahead.items()):
+            if self._fanout.read_through(*partition) >= end - 1:
+                del self._ahead[partition]
+
+    def _handle(self, message: Message, error: KafkaError) -> None:
+        if error.code() == KafkaError._PARTITION_EOF:
+            self._fanout.caught_up(position_of(message))
+        elif error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+            self._lost.add(position_of(message)[:2])
+        else:
+            self._counters.add_loss("reader_errors", error)  # the client itself tries again
+
+    def _jump(self, consumer: Consumer, topic: str, partition: int) -> None:
+        """Go on from the log's start; or from its end, when the log has become shorter than what was read."""
+        try:
+            start, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=5, cached=False)
+        except KafkaException as error:
+            self._counters.add_loss("reader_errors", error)
+            return  # the partition stays lost until a broker answers
+        position = self._fanout.read_through(topic, partition) + 1
+        target = start if position < start else min(position, end)
+        if target != position:
+            self._counters.add_loss("jumps", f"{topic} [{partition}] goes on at {target} instead of {position}")
+            self._fanout.jump(topic, partition, target)
+        consumer.incremental_unassign([TopicPartition(topic, partition)])
+        consumer.incremental_assign([TopicPartition(topic, partition, target)])
+        self._lost.discard((topic, partition))
+
+    def _sweep_at_times(self) -> None:
+        now = time.monotonic()
+        if now - self._swept_at >= SWEEP_INTERVAL:
+            self._swept_at = now
+            self._fanout.sweep()
+
+    def _on_error(self, error: KafkaError) -> None:
+        self._counters.add_loss("reader_errors", error)
+
+
+def _list_offsets(admin: AdminClient, request: Mapping[TopicPartition, OffsetSpec]) -> dict[Partition, int]:
+    if not request:
+        return {}
+    try:
+        futures = admin.list_offsets(dict(request), request_timeout=5)
+        return {(p.topic, p.partition): future.result().offset for p, future in futures.items()}
+    except KafkaException as error:
+        raise BrokerUnavailable(f"Kafka did not say where its partitions end: {error}") from error

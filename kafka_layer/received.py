@@ -1,0 +1,26 @@
+"""What a Kafka message from a broker carries, in the types it then has."""
+
+from typing import cast
+
+from confluent_kafka import Message
+
+from kafka_layer.records import Position
+
+
+def position_of(message: Message) -> Position:
+    return Position(cast(str, message.topic()), cast(int, message.partition()), cast(int, message.offset()))
+
+
+def key_of(message: Message) -> str | None:
+    """None for a key that is no group's name."""
+    key = message.key()
+    try:
+        return key.decode() if key is not None else None
+    except UnicodeDecodeError:
+        return None
+
+
+def headers_of(message: Message) -> dict[str, bytes]:
+    """The last of each name."""
+    headers = cast("list[tuple[str, bytes | None]]", message.headers() or [])
+    return {name: value or b"" for name, value in headers}

@@ -1,0 +1,105 @@
+"""What the layer hands out: positions, records, batches and gaps. All of it is immutable and shared."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeVar
+
+from kafka_layer.codec import Codec
+
+T = TypeVar("T")
+
+
+class Position(NamedTuple):
+    """The place of a record in its partition. Ordered by offset inside one partition.
+
+    As a place to resume from it means "behind this record"; an offset of -1 is in front of the first one.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class Record:
+    """One record of a group. `message` is decoded once, on first use, and read-only; `value` is what Kafka stores."""
+
+    __slots__ = ("_codec", "_message", "arrived", "group", "headers", "id", "position", "timestamp_ms", "value")
+
+    def __init__(
+        self,
+        position: Position,
+        group: str,
+        value: bytes,
+        *,
+        codec: Codec,
+        headers: Mapping[str, bytes],
+        timestamp_ms: int,
+        arrived: float,
+    ) -> None:
+        self.position = position
+        self.group = group
+        self.value = value
+        self.headers = headers
+        self.timestamp_ms = timestamp_ms  # by the broker's clock
+        self.arrived = arrived  # by this process's monotonic clock, seconds
+        self.id = headers["id"].decode(errors="replace") if "id" in headers else None
+        self._codec = codec
+        self._message: Mapping[str, Any] | None = None
+
+    @property
+    def message(self) -> Mapping[str, Any]:
+        """Raises InvalidRecord when the value is not an encoded message; records in a Batch never do."""
+        if self._message is None:
+            self._message = MappingProxyType(self.decode())
+        return self._message
+
+    def decode(self) -> dict[str, Any]:
+        """A dict of its own for a caller that may change it. Raises InvalidRecord."""
+        return self._codec.decode(self.value)
+
+    def __repr__(self) -> str:
+        return f"<Record {self.group} {self.position} id={self.id}>"
+
+
+class Batch:
+    """What a member has not read yet, in the order of the log; one object for all members at the same place."""
+
+    __slots__ = ("_renderings", "group", "records", "through")
+
+    def __init__(self, group: str, records: tuple[Record, ...], through: int) -> None:
+        self.group = group
+        self.records = records
+        self.through = through  # the offset up to which the member has read once it has this batch
+        self._renderings: dict[Callable[[Batch], Any], Any] = {}
+
+    def render(self, function: Callable[["Batch"], T]) -> T:
+        """`function(batch)`, called once for all members of one event loop. Give a module's function, not a lambda."""
+        if function not in self._renderings:
+            self._renderings[function] = function(self)
+        rendering: T = self._renderings[function]
+        return rendering
+
+    def __repr__(self) -> str:
+        return f"<Batch {self.group} {len(self.records)} records through {self.through}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Records from `missed_from` on up to `oldest` cannot be had here any more; what follows starts at `oldest`."""
+
+    group: str
+    missed_from: Position
+    oldest: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Every record behind `live_from` follows, and none before; `live_from` serves as `after` of a later join.
+
+    `covered` is False when the ring does not reach back to the place asked for. From `oldest` on it has everything.
+    """
+
+    live_from: Position
+    covered: bool
+    oldest: Position

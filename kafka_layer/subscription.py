@@ -134,6 +134,7 @@ class Subscription:
         self._pending: dict[str, Member] = {}  # those with something to read, the one that waits longest first
         self._waiter: asyncio.Future[None] | None = None
         self._closed: LayerClosed | None = None
+        self._woken = False
 
     async def join(self, group: str, after: Position | None = None) -> Joined:
         """Without `after`, everything produced after this returned follows: all records behind `live_from`, the end
@@ -158,13 +159,16 @@ class Subscription:
     def groups(self) -> frozenset[str]:
         return frozenset(self._members)
 
-    async def next(self) -> Batch | Gap:
-        """Waits for the next batch or gap of any group. Cancelling it loses nothing: a batch is taken in the same
-        step in which it is returned. One task at a time. Raises LayerClosed when nothing can follow.
+    async def next(self) -> Batch | Gap | None:
+        """Waits for the next batch or gap of any group, or None after a `wake`. Cancelling it loses nothing: a batch is
+        taken in the same step in which it is returned. One task at a time. Raises LayerClosed when nothing can follow.
         """
         while True:
             if self._closed:
                 raise self._closed
+            if self._woken:
+                self._woken = False
+                return None
             item = self._take()
             if item is not None:
                 return item
@@ -175,6 +179,14 @@ class Subscription:
                 await self._waiter
             finally:
                 self._waiter = None
+
+    def wake(self) -> None:
+        """Inside the loop: let `next` return None once, now or at its next call, so that the task that awaits it can
+        look at something else first.
+        """
+        self._woken = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     def close(self) -> None:
         """Leave every group; a task in next() gets LayerClosed. Closing twice is fine."""

@@ -11,6 +11,8 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import path
 from redis.exceptions import RedisError
 
+from kafka_layer import LayerError
+
 # A probe must answer while a service hangs.
 DEADLINE = 3.0  # seconds
 
@@ -65,8 +67,8 @@ async def _kafka() -> str:
             await layer.start()
     except TimeoutError:
         return "the reader has not caught up yet"
-    except OSError as error:
-        return f"unreachable: {error}"
+    except LayerError as error:
+        return str(error)
     return "ok" if layer.ready else "the reader has not caught up yet"
 
 

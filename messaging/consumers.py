@@ -6,10 +6,11 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from channels.consumer import AsyncConsumer
+from confluent_kafka import KafkaException
 
 from accounts.errors import ChatError, ErrorCode
 from accounts.models import User
-from kafka_layer import Batch, Gap
+from kafka_layer import Batch, Gap, LayerError
 from messaging import protocol
 from messaging.attendance import live_group
 from messaging.cursor import Cursor
@@ -37,14 +38,20 @@ class ChatConsumer(AsyncConsumer):
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         await receive()  # websocket.connect
+        hub = get_hub()
+        try:
+            await hub.start()
+        except (LayerError, KafkaException) as error:
+            # Nothing could be delivered completely; the client comes back, and readiness says why.
+            logger.warning("A socket was refused, since the log cannot be read: %s", error)
+            await send({"type": "websocket.close", "code": int(CloseCode.RESTART)})
+            return
         subprotocol = protocol.SUBPROTOCOL if protocol.SUBPROTOCOL in scope.get("subprotocols", ()) else None
         # A browser cannot read the status of a refused handshake, so nobody is accepted too, and closed at once.
         await send({"type": "websocket.accept", "subprotocol": subprotocol})
         if scope["user"] is None:
             await send({"type": "websocket.close", "code": int(_refusal_code(scope.get("refusal")))})
             return
-        hub = get_hub()
-        await hub.start()
         await Visit(hub, scope["user"], receive, send).serve()
 
 
@@ -180,7 +187,8 @@ class Visit:
         """The text of the frame for a batch; None when there is nothing to show at once."""
         renderer = self._hub.renderer
         if isinstance(item, Gap):
-            return self._fill_gap(item)
+            self._fill_gap(item)
+            return None
         match item.group.partition(".")[0]:
             case "room":
                 return item.render(renderer.room)

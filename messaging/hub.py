@@ -9,6 +9,7 @@ from django.conf import settings
 from messaging.access import AccessCache
 from messaging.attendance import Attendance
 from messaging.log import RoomLog
+from messaging.render import Renderer
 from rooms.presence import Presence
 
 
@@ -19,6 +20,8 @@ class Hub:
         self.log = log
         self.access = access
         self.attendance = attendance
+        # One for all sockets: batches share renderings by the function that makes them.
+        self.renderer = Renderer(log)
         # The background tasks; kept here, since a loop holds its tasks weakly.
         self._tasks: list[asyncio.Task[None]] = []
 

@@ -52,9 +52,9 @@ async def enter_stream(log: RoomLog, subscription: Any, room: int, after: Cursor
 async def _from_rows(log: RoomLog, subscription: Any, room: int, after: Cursor) -> Resumed | None:
     """Fill the gap from storage: wait until it has passed the ring's start, read the rows, join behind them."""
     group = group_of(room)
-    oldest = log.layer.oldest(group) or log.layer.end(group)
+    oldest = log.layer.oldest(group)
     try:
-        stored = await wait_stored(log, room=room, offset=oldest.offset)
+        stored = await wait_stored(log, room=room, offset=oldest.offset - 1)
     except ChatError:
         logger.warning("A resume found storage standing still before offset %d.", oldest.offset)
         return None

@@ -59,7 +59,7 @@ async def _first_cursor(log: RoomLog, message: SendFrame, *, user: int) -> Curso
 
 
 async def wait_stored(log: RoomLog, *, room: int, offset: int) -> Cursor:
-    """Wait until the partition of a room is stored up to before `offset`; return the place up to which it is.
+    """Wait until the partition of a room is stored up to and with `offset`; return the place up to which it is.
 
     Raises `ChatError` `unknown` when storage does not get there in time.
     """
@@ -67,7 +67,7 @@ async def wait_stored(log: RoomLog, *, room: int, offset: int) -> Cursor:
         async with asyncio.timeout(STORED_DEADLINE):
             while True:
                 stored = await in_database(history.stored_cursor)(epoch=log.epoch, partition=log.partition(room))
-                if stored.offset + 1 >= offset:
+                if stored.offset >= offset:
                     return stored
                 await asyncio.sleep(STORED_INTERVAL)
     except TimeoutError:

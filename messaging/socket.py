@@ -27,22 +27,22 @@ BAD_WINDOW = 10.0  # seconds
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Handle = Callable[[Frame], Awaitable[None]]
-RenderBatch = Callable[[Any], str | None]
+Show = Callable[[Any], str | None]
 
 
 class Socket:
-    """`handle` is called with each client frame, one at a time and in order; `render` turns a batch or gap of the
+    """`handle` is called with each client frame, one at a time and in order; `show` turns a batch or gap of the
     subscription into the text of a frame, or None for nothing to send.
 
     `serve()` returns when the connection has ended, whoever ended it.
     """
 
-    def __init__(self, receive: Receive, send: Send, subscription: Any, *, handle: Handle, render: RenderBatch) -> None:
+    def __init__(self, receive: Receive, send: Send, subscription: Any, *, handle: Handle, show: Show) -> None:
         self._receive = receive
         self._send = send
         self._subscription = subscription
         self._handle = handle
-        self._render = render
+        self._show = show
         self._waiting: asyncio.Queue[Frame] = asyncio.Queue(MAX_WAITING_FRAMES)
         self._answers: deque[str] = deque()
         self._closing: asyncio.Future[CloseCode] = asyncio.get_running_loop().create_future()
@@ -138,7 +138,10 @@ class Socket:
             while self._answers:
                 await self._send({"type": "websocket.send", "text": self._answers.popleft()})
             item = await self._subscription.next()
-            text = None if item is None else self._render(item)
+            text = None if item is None else self._show(item)
+            # Showing may have found a reason to close; then nothing that stands behind it may be sent.
+            if self._closing.done():
+                return
             if text is not None:
                 await self._send({"type": "websocket.send", "text": text})
 

@@ -1,0 +1,100 @@
+"""A client of `chat.v1` for tests: it answers pings, keeps every frame it got, and waits for what a test expects."""
+
+import asyncio
+import json
+import uuid
+from collections.abc import Callable
+from typing import Any, Self
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+Frame = dict[str, Any]
+DEADLINE = 20.0  # seconds
+
+
+class ChatClient:
+    """`async with ChatClient(url, token) as client`: connected and welcomed. All frames in `frames`, in order."""
+
+    def __init__(self, url: str, token: str, *, origin: str | None = None) -> None:
+        self.url = url.replace("http", "ws", 1) + "/ws"
+        self.token = token
+        self.frames: list[Frame] = []
+        self.close_code: int | None = None
+        self._arrived = asyncio.Condition()
+        self._socket: ClientConnection | None = None
+        self._reader: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._socket = await connect(
+            self.url, additional_headers={"Authorization": f"Bearer {self.token}"}, compression=None, max_size=None
+        )
+        self._reader = asyncio.create_task(self._read(self._socket))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._socket is not None and self._reader is not None
+        await self._socket.close()
+        await self._reader
+
+    async def _read(self, socket: ClientConnection) -> None:
+        try:
+            async for text in socket:
+                received = json.loads(text)
+                for frame in received if isinstance(received, list) else [received]:
+                    if frame["type"] == "ping":
+                        await socket.send(json.dumps({"type": "pong", "id": frame["id"]}))
+                    await self._keep(frame)
+        except ConnectionClosed:
+            pass
+        finally:
+            self.close_code = socket.close_code
+            await self._keep({"type": "closed", "code": socket.close_code})
+
+    async def _keep(self, frame: Frame) -> None:
+        async with self._arrived:
+            self.frames.append(frame)
+            self._arrived.notify_all()
+
+    async def send(self, frame: Frame | str | bytes) -> None:
+        assert self._socket is not None
+        await self._socket.send(json.dumps(frame) if isinstance(frame, dict) else frame)
+
+    async def until(self, condition: Callable[[Self], Any], *, deadline: float = DEADLINE) -> Any:
+        """Wait until `condition(self)` is true and return its value; the failure shows the newest frames."""
+        try:
+            async with asyncio.timeout(deadline), self._arrived:
+                while not (value := condition(self)):
+                    await self._arrived.wait()
+                return value
+        except TimeoutError:
+            raise AssertionError(f"Nothing as expected in {deadline} s; the last frames: {self.frames[-5:]}") from None
+
+    async def answer(self, id: str) -> Frame:
+        """The answer to the frame with this id."""
+        answers = ("ack", "error", "subscribed", "unsubscribed")
+        return await self.until(
+            lambda self: next((f for f in self.frames if f.get("id") == id and f["type"] in answers), None)
+        )
+
+    async def ask(self, frame: Frame) -> Frame:
+        """Send a frame and wait for its answer."""
+        frame = {"id": str(uuid.uuid4()), **frame}
+        await self.send(frame)
+        return await self.answer(frame["id"])
+
+    async def subscribe(self, room: int, *, after: str | None = None) -> Frame:
+        return await self.ask({"type": "subscribe", "room": room, **({"after": after} if after else {})})
+
+    async def say(self, room: int, text: str) -> Frame:
+        return await self.ask({"type": "send", "room": room, "text": text})
+
+    def of_type(self, *types: str) -> list[Frame]:
+        return [frame for frame in self.frames if frame["type"] in types]
+
+    def texts(self, room: int) -> list[str]:
+        return [frame["text"] for frame in self.of_type("message") if frame["room"] == room]
+
+    async def closed(self) -> int | None:
+        await self.until(lambda self: self.of_type("closed"))
+        return self.close_code

@@ -61,7 +61,7 @@ class KafkaChannelLayer(BaseChannelLayer):  # type: ignore[misc]
         expiry: float = 60,
         group_expiry: float = 86400,
         replay: float = 60,
-        ring_records: int = 1000,
+        ring_records: int = 5000,
         ring_bytes: int = 4 * 1024 * 1024,
         start_timeout: float = 30,
         client: Mapping[str, Any] | None = None,

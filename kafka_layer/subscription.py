@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kafka_layer.fanout import Fanout, Group
 
 BATCH_BYTES = 256 * 1024  # a batch ends with the record that passes this
+BATCHES_KEPT = 16  # members that resume at many places at once must not fill the memory with renderings
 
 
 class Hub:
@@ -89,6 +90,8 @@ class View:
                 return records
             if not records:
                 return None
+            if len(self._batches) >= BATCHES_KEPT:
+                self._batches.clear()
             batch = self._batches[member.generation, member.cursor] = self._gather(records)
         member.cursor = batch.through
         return batch

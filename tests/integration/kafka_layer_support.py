@@ -1,0 +1,115 @@
+"""Topics and layers for the tests of the channel layer, and a second process to talk to."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+from uuid import uuid4
+
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from kafka_layer import Batch, KafkaChannelLayer, Subscription
+
+PATIENCE = 20.0  # seconds until a test gives up waiting
+
+
+def bootstrap_servers() -> str:
+    return os.environ["KAFKA_BOOTSTRAP_SERVERS"]
+
+
+def create_config(servers: str | None = None, *, partitions: int = 3, **topic_config: str) -> dict[str, Any]:
+    """The arguments of a layer over three new topics."""
+    servers = servers or bootstrap_servers()
+    name = f"test-{uuid4().hex[:12]}"
+    topics = [f"{name}.messages", f"{name}.notifications", f"{name}.own"]
+    settings = {"message.timestamp.type": "LogAppendTime", **topic_config}
+    admin = AdminClient({"bootstrap.servers": servers})
+    for future in admin.create_topics([NewTopic(t, partitions, 1, config=settings) for t in topics]).values():
+        future.result(PATIENCE)
+    routes = [{"pattern": "room.*", "topic": topics[0]}, {"pattern": "user.*", "topic": topics[1]}]
+    return {"bootstrap_servers": servers, "topic": topics[2], "routes": routes}
+
+
+@asynccontextmanager
+async def running_layer(config: dict[str, Any], **more: Any) -> AsyncIterator[KafkaChannelLayer]:
+    layer = KafkaChannelLayer(**{**config, **more})
+    await layer.start()
+    try:
+        yield layer
+    finally:
+        await layer.close()
+
+
+async def read(subscription: Subscription, count: int) -> list[Any]:
+    """The `n` of the next records, at least `count` of them."""
+    seen: list[Any] = []
+    async with asyncio.timeout(PATIENCE):
+        while len(seen) < count:
+            item = await subscription.next()
+            assert isinstance(item, Batch), item
+            seen += [record.message["n"] for record in item.records]
+    return seen
+
+
+class Peer:
+    """A layer in a process of its own, doing one thing after the other as it is told."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self._process = process
+
+    async def do(self, action: str, *args: object) -> Any:
+        return await asyncio.to_thread(self._exchange, action, args)
+
+    def _exchange(self, action: str, args: tuple[object, ...]) -> Any:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(json.dumps([action, *args]) + "\n")
+        self._process.stdin.flush()
+        return json.loads(self._process.stdout.readline())
+
+
+@contextmanager
+def peer_process(config: dict[str, Any]) -> Iterator[Peer]:
+    command = [sys.executable, "-m", "tests.integration.kafka_layer_support", json.dumps(config)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        yield Peer(process)
+    finally:
+        process.communicate(timeout=PATIENCE)  # the end of its input ends it
+        assert process.returncode == 0
+
+
+async def _serve(config: dict[str, Any]) -> None:
+    channels: list[str] = []
+    async with running_layer(config) as layer:
+
+        async def publish(group: str, first: int, count: int) -> list[int]:
+            sends = [layer.publish(group, {"n": n}) for n in range(first, first + count)]
+            return [position.offset for position in await asyncio.gather(*sends)]
+
+        async def join(group: str) -> str:
+            channels.append(await layer.new_channel())
+            await layer.group_add(group, channels[-1])
+            return channels[-1]
+
+        async def receive(channel: str) -> dict[str, Any]:
+            async with asyncio.timeout(PATIENCE):
+                return await layer.receive(channel)
+
+        actions = {
+            "publish": publish,
+            "join": join,
+            "receive": receive,
+            "send": layer.send,
+            "group_send": layer.group_send,
+        }
+        while line := await asyncio.to_thread(sys.stdin.readline):
+            action, *args = json.loads(line)
+            print(json.dumps(await actions[action](*args)), flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(json.loads(sys.argv[1])))

@@ -1,0 +1,270 @@
+"""The loop that reads the created topics for the group `chat-server` and hands them to handlers.
+
+It never dies of a record and never skips one in silence: what is transient is tried again in place with the partition
+paused, what is permanently bad is found by bisection and set aside on the dead-letter topic with its reason.
+"""
+
+import logging
+import random
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from threading import Event
+from time import monotonic
+from typing import Protocol
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from django.db import InterfaceError, OperationalError, close_old_connections
+from prometheus_client import Counter
+from redis.exceptions import RedisError
+
+from events.dead_letters import DeadLetters
+from events.envelope import InvalidRecord
+from events.models import OffsetConflict
+from events.topics import Topic
+
+logger = logging.getLogger(__name__)
+
+GROUP = "chat-server"
+BATCH = 500  # records
+POLL = 0.2  # seconds
+MAX_BACKOFF = 5.0  # seconds
+
+# Faults of a service, not of a record.
+TRANSIENT = (OperationalError, InterfaceError, RedisError, KafkaException)
+
+handled_total = Counter("chat_event_records_handled_total", "Records handled by the event consumer.", ["topic"])
+set_aside_total = Counter("chat_event_records_dead_total", "Records set aside on the dead-letter topic.", ["topic"])
+retries_total = Counter("chat_event_retries_total", "Batches that wait for a service to come back.", ["topic"])
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedRecord:
+    """A record as Kafka has it; `timestamp_ms` by the broker's clock."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: str | None
+    value: bytes
+    headers: Mapping[str, bytes]
+    timestamp_ms: int
+
+
+class TopicHandler(Protocol):
+    """What to do with the records of one topic. Everything must be safe to repeat."""
+
+    def start_offset(self, partition: int) -> int | None:
+        """The offset to go on from, or None: Kafka's committed one, else the oldest. Asked at each assignment."""
+
+    def store(self, records: Sequence[ReceivedRecord]) -> None:
+        """Handle records of one partition, in order, all or none. Raise `InvalidRecord` for a bad one."""
+
+    def skip(self, record: ReceivedRecord) -> None:
+        """Note that a record was set aside."""
+
+
+@dataclass(slots=True)
+class Stall:
+    """A partition that waits for a service: its records are tried again at `retry_at` (monotonic seconds)."""
+
+    records: list[ReceivedRecord]
+    attempts: int
+    retry_at: float
+
+
+class EventConsumer:
+    """One thread, one Kafka consumer; several of these processes share the partitions.
+
+    `run()` returns after `stop()`, which may be called from a signal handler: the batch in hand is finished.
+    """
+
+    def __init__(self, bootstrap_servers: str, *, handlers: Mapping[Topic, TopicHandler]) -> None:
+        self._handlers: dict[str, TopicHandler] = {topic.value: handler for topic, handler in handlers.items()}
+        self._dead_letters = DeadLetters(bootstrap_servers)
+        self._stopping = Event()
+        # (topic, partition) → what waits there; such a partition is paused.
+        self._stalls: dict[tuple[str, int], Stall] = {}
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": bootstrap_servers,
+                "group.id": GROUP,
+                "client.id": "event-consumer",
+                "enable.auto.commit": False,
+                # Never `latest`: a record that was there before the first assignment must be handled too.
+                "auto.offset.reset": "earliest",
+                "partition.assignment.strategy": "cooperative-sticky",
+                "fetch.wait.max.ms": 100,
+                "fetch.queue.backoff.ms": 20,
+                "fetch.error.backoff.ms": 100,
+                "reconnect.backoff.ms": 50,
+                "reconnect.backoff.max.ms": 1000,
+                "socket.keepalive.enable": True,
+            }
+        )
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    def run(self) -> None:
+        self._consumer.subscribe(list(self._handlers), on_assign=self._assigned, on_revoke=self._revoked,
+                                 on_lost=self._revoked)  # fmt: skip
+        try:
+            while not self._stopping.is_set():
+                for (topic, partition), records in self._poll().items():
+                    self._handle(topic, partition, records, attempts=0)
+                self._retry_stalls()
+        finally:
+            self._consumer.close()
+            self._dead_letters.close()
+
+    # Reading
+
+    def _poll(self) -> dict[tuple[str, int], list[ReceivedRecord]]:
+        """What has arrived, by partition. `consume(n, timeout)` alone would wait out the whole time-out."""
+        first = self._consumer.poll(POLL)
+        messages: list[Message] = [] if first is None else [first, *self._consumer.consume(BATCH - 1, 0)]
+        batches: dict[tuple[str, int], list[ReceivedRecord]] = defaultdict(list)
+        for message in messages:
+            error = message.error()
+            if error is None:
+                batches[message.topic(), message.partition()].append(_received(message))
+            elif error.code() != KafkaError._PARTITION_EOF:
+                logger.warning("Kafka: %s", error)
+        return batches
+
+    def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """Go on from where the database says, which is right also when a commit was lost."""
+        for partition in partitions:
+            offset = self._ask_start(partition.topic, partition.partition)
+            if offset is not None:
+                partition.offset = offset
+        consumer.incremental_assign(partitions)
+        logger.info("Assigned: %s", _names(partitions))
+
+    def _ask_start(self, topic: str, partition: int) -> int | None:
+        """The handler's start offset. The database may be away: without its word nothing may be stored, so wait."""
+        attempts = 0
+        while True:
+            try:
+                close_old_connections()
+                return self._handlers[topic].start_offset(partition)
+            except TRANSIENT as error:
+                attempts += 1
+                logger.warning("%s[%d] waits for its start offset: %s", topic, partition, error)
+                if self._stopping.wait(_backoff(attempts)):
+                    raise
+
+    def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        for partition in partitions:
+            self._stalls.pop((partition.topic, partition.partition), None)
+        consumer.incremental_unassign(partitions)
+        logger.info("Revoked: %s", _names(partitions))
+
+    # Handling
+
+    def _handle(self, topic: str, partition: int, records: list[ReceivedRecord], *, attempts: int) -> None:
+        """Store a batch, or leave it stalled; afterwards the partition stands behind the batch or is paused."""
+        stall = self._stalls.get((topic, partition))
+        if stall is not None and attempts == 0:
+            # It was fetched before the pause took effect.
+            stall.records.extend(records)
+            return
+        done = 0
+        try:
+            close_old_connections()
+            for part in self._parts(self._handlers[topic], records):
+                done += part
+        except TRANSIENT as error:
+            self._stall(topic, partition, records[done:], attempts + 1, error)
+        except OffsetConflict as error:
+            logger.warning("%s Reading on from the stored offset.", error)
+            self._seek_to_stored(topic, partition)
+        else:
+            self._resume(topic, partition)
+        if done:
+            handled_total.labels(topic).inc(done)
+            self._commit(records[done - 1])
+
+    def _parts(self, handler: TopicHandler, records: Sequence[ReceivedRecord]) -> Iterator[int]:
+        """Store records, halving around what is bad; yields how many more are dealt with after each step."""
+        try:
+            handler.store(records)
+        except (*TRANSIENT, OffsetConflict):
+            raise
+        except Exception as error:
+            if len(records) > 1:
+                middle = len(records) // 2
+                yield from self._parts(handler, records[:middle])
+                yield from self._parts(handler, records[middle:])
+                return
+            self._set_aside(handler, records[0], error)
+        yield len(records)
+
+    def _set_aside(self, handler: TopicHandler, record: ReceivedRecord, error: Exception) -> None:
+        """The dead letter is acknowledged before the offset moves: nothing is dropped in between."""
+        reason = str(error) if isinstance(error, InvalidRecord) else f"{type(error).__name__}: {error}"
+        self._dead_letters.produce(record, reason=reason)
+        handler.skip(record)
+        set_aside_total.labels(record.topic).inc()
+        logger.error("%s[%d]@%d was set aside: %s", record.topic, record.partition, record.offset, reason)
+
+    def _commit(self, last: ReceivedRecord) -> None:
+        """Advisory: it shows the lag, and serves the topics whose handlers keep no offset."""
+        try:
+            self._consumer.commit(
+                offsets=[TopicPartition(last.topic, last.partition, last.offset + 1)], asynchronous=True
+            )
+        except KafkaException as error:
+            logger.warning("The offset %d of %s[%d] was not committed: %s", last.offset + 1, last.topic,
+                           last.partition, error)  # fmt: skip
+
+    # Waiting for a service
+
+    def _stall(
+        self, topic: str, partition: int, records: list[ReceivedRecord], attempts: int, error: Exception
+    ) -> None:
+        """Pause the partition and keep its records; polling goes on, so that the group keeps this member."""
+        retries_total.labels(topic).inc()
+        if attempts == 1:
+            logger.warning("%s[%d]@%d waits: %s", topic, partition, records[0].offset, error)
+            self._consumer.pause([TopicPartition(topic, partition)])
+        self._stalls[topic, partition] = Stall(records, attempts, monotonic() + _backoff(attempts))
+
+    def _retry_stalls(self) -> None:
+        for (topic, partition), stall in list(self._stalls.items()):
+            if monotonic() >= stall.retry_at:
+                self._handle(topic, partition, stall.records, attempts=stall.attempts)
+
+    def _resume(self, topic: str, partition: int) -> None:
+        if self._stalls.pop((topic, partition), None) is not None:
+            logger.info("%s[%d] goes on.", topic, partition)
+            self._consumer.resume([TopicPartition(topic, partition)])
+
+    def _seek_to_stored(self, topic: str, partition: int) -> None:
+        offset = self._ask_start(topic, partition)
+        self._resume(topic, partition)
+        self._consumer.seek(TopicPartition(topic, partition, 0 if offset is None else offset))
+
+
+def _received(message: Message) -> ReceivedRecord:
+    key = message.key()
+    return ReceivedRecord(
+        topic=message.topic(),
+        partition=message.partition(),
+        offset=message.offset(),
+        key=None if key is None else key.decode(errors="replace"),
+        value=message.value() or b"",
+        headers={name: value or b"" for name, value in message.headers() or ()},
+        timestamp_ms=message.timestamp()[1],
+    )
+
+
+def _backoff(attempts: int) -> float:
+    """Seconds to wait: doubling up to a cap, with full jitter above a tenth of it."""
+    cap = min(MAX_BACKOFF, 0.1 * 2**attempts)
+    return random.uniform(cap / 10, cap)  # noqa: S311 (jitter, no secret)
+
+
+def _names(partitions: Sequence[TopicPartition]) -> str:
+    return ", ".join(f"{partition.topic}[{partition.partition}]" for partition in partitions)

@@ -1,0 +1,13 @@
+"""What can be wrong with events and the logs that carry them."""
+
+
+class InvalidRecord(Exception):
+    """The record can never be handled, however often it is tried; the text says why."""
+
+
+class OffsetConflict(Exception):
+    """Somebody else has moved the stored offset in the meantime: roll back, seek to the stored offset, go on."""
+
+
+class TopicMismatch(Exception):
+    """A topic exists, but not as this project needs it; the text says how to mend that."""

@@ -1,0 +1,45 @@
+from typing import ClassVar
+
+from django.db import connection, models
+
+from events.errors import OffsetConflict
+
+__all__ = ["ConsumedOffset", "OffsetConflict", "advance_offset"]
+
+# Without a row yet, the first to store decides where to begin. A second one waits for the first one's commit, and is
+# then compared with it like everybody else.
+ADVANCE = """
+    INSERT INTO events_consumedoffset (topic, partition, next_offset) VALUES (%(topic)s, %(partition)s, %(new)s)
+    ON CONFLICT (topic, partition) DO UPDATE SET next_offset = EXCLUDED.next_offset
+    WHERE events_consumedoffset.next_offset = %(expected)s
+"""
+
+
+class ConsumedOffset(models.Model):
+    """How far a partition has been stored: kept beside the rows, so that both are committed or neither is."""
+
+    topic = models.CharField(max_length=249)
+    partition = models.IntegerField()
+    # The offset of the next record to read.
+    next_offset = models.BigIntegerField()
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["topic", "partition"], name="events_consumedoffset_partition"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.topic}[{self.partition}]@{self.next_offset}"
+
+
+def advance_offset(topic: str, partition: int, expected: int, new: int) -> None:
+    """Move the stored offset of a partition from `expected` to `new`, within the transaction that stores the rows.
+
+    The row stays locked until that transaction ends. Raises `OffsetConflict` when the stored offset is another one:
+    somebody else has stored meanwhile, or a failed-over database has lost what was stored.
+    """
+    values = {"topic": str(topic), "partition": partition, "expected": expected, "new": new}
+    with connection.cursor() as cursor:
+        cursor.execute(ADVANCE, values)
+        if cursor.rowcount == 0:
+            raise OffsetConflict(f"{topic}[{partition}] is not stored up to {expected} (any more).")

@@ -1,0 +1,145 @@
+"""The events: their types on the wire and the shape of their data.
+
+A type ends in the major version of its schema. Fields may be added within a major version, since readers ignore what
+they do not know; anything else makes a new type. Each type has one example in `examples/`.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+
+class EventType(StrEnum):
+    USER_CREATED = "chat.user.created.v1"
+    ROOM_CREATED = "chat.room.created.v1"
+    ROOM_UPDATED = "chat.room.updated.v1"
+    ROOM_DELETED = "chat.room.deleted.v1"
+    MESSAGE_CREATED = "chat.message.created.v1"
+    MESSAGE_EDITED = "chat.message.edited.v1"
+    MESSAGE_DELETED = "chat.message.deleted.v1"
+    NOTICE_CREATED = "chat.notice.created.v1"
+    ACCESS_CHANGED = "chat.access.changed.v1"
+
+
+def _storable(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("PostgreSQL cannot store a NUL character")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_storable)]
+Name = Annotated[str, StringConstraints(min_length=1), AfterValidator(_storable)]
+Id = Annotated[int, Field(ge=1, lt=2**63)]
+Uuid = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+Time = Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")]
+
+
+class EventData(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True)
+
+    @property
+    def subject(self) -> str:
+        """What the event is about, such as `room/12`."""
+        raise NotImplementedError
+
+
+class UserCreated(EventData):
+    id: Name
+    created: Time
+
+    @property
+    def subject(self) -> str:
+        return f"user/{self.id}"
+
+
+class RoomCreated(EventData):
+    id: Id
+    name: Name
+    kind: Literal["public", "private", "direct"]
+    owner: Name
+    created: Time
+
+    @property
+    def subject(self) -> str:
+        return f"room/{self.id}"
+
+
+class RoomUpdated(RoomCreated):
+    """The room as it is now."""
+
+
+class RoomDeleted(EventData):
+    id: Id
+
+    @property
+    def subject(self) -> str:
+        return f"room/{self.id}"
+
+
+class InRoom(EventData):
+    room: Id
+
+    @property
+    def subject(self) -> str:
+        return f"room/{self.room}"
+
+
+class MessageCreated(InRoom):
+    """What a person said; the envelope's id is the message's."""
+
+    sender: Name
+    sender_id: Id
+    text: Name
+    reply_to: Text | None = None
+
+
+class MessageEdited(InRoom):
+    message: Uuid
+    text: Name
+    by: Name
+
+
+class MessageDeleted(InRoom):
+    message: Uuid
+    by: Name
+
+
+class NoticeCreated(InRoom):
+    """A system message of the room's log; the envelope's id is the notice's."""
+
+    event: Literal["member_joined", "member_left", "member_removed", "renamed"]
+    user: Name | None = None
+    name: Name | None = None
+    by: Name | None = None
+
+
+class AccessChanged(EventData):
+    """An invalidation: whoever reads it reads the rights anew from PostgreSQL. `room` None means all of them."""
+
+    user_id: Id
+    room: Id | None = None
+    reason: Literal["added", "left", "kicked", "banned", "deleted", "signed_out", "deactivated", "role"]
+
+    @property
+    def subject(self) -> str:
+        return f"access/{self.user_id}"
+
+
+SCHEMAS: Mapping[str, type[EventData]] = {
+    EventType.USER_CREATED: UserCreated,
+    EventType.ROOM_CREATED: RoomCreated,
+    EventType.ROOM_UPDATED: RoomUpdated,
+    EventType.ROOM_DELETED: RoomDeleted,
+    EventType.MESSAGE_CREATED: MessageCreated,
+    EventType.MESSAGE_EDITED: MessageEdited,
+    EventType.MESSAGE_DELETED: MessageDeleted,
+    EventType.NOTICE_CREATED: NoticeCreated,
+    EventType.ACCESS_CHANGED: AccessChanged,
+}
+
+
+def check_data(type: str, data: Mapping[str, Any]) -> EventData:
+    """The data of an event, checked. Raises `pydantic.ValidationError`, a `ValueError`."""
+    return SCHEMAS[type].model_validate(data)

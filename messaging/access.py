@@ -81,10 +81,7 @@ class AccessCache:
 
     async def require_speaker(self, user: int, room: int) -> None:
         """Raise `ChatError` unless the person may send to the room now: also `muted`."""
-        access = await self.require_member(user, room)
-        if access.muted_until is not None and access.muted_until > timezone.now():
-            wait = (access.muted_until - timezone.now()).total_seconds()
-            raise ChatError(ErrorCode.MUTED, "You are muted in this room.", retry_after=max(1.0, wait))
+        require_unmuted(await self.require_member(user, room))
 
     def invalidate(self, user: int, room: int | None) -> None:
         """Forget the rights of a person in a room (None: everywhere) and tell the person's sockets."""
@@ -120,6 +117,13 @@ class AccessCache:
         if changes:
             horizon = max(change[3] for change in changes) - 2 * LOOK_BACK
             self._seen = {pk: created_at for pk, created_at in self._seen.items() if created_at > horizon}
+
+
+def require_unmuted(access: RoomAccess) -> None:
+    """Raise `ChatError` `muted` while a member may only read."""
+    if access.muted_until is not None and access.muted_until > timezone.now():
+        wait = (access.muted_until - timezone.now()).total_seconds()
+        raise ChatError(ErrorCode.MUTED, "You are muted in this room.", retry_after=max(1.0, wait))
 
 
 def read_access(user: int, room: int) -> RoomAccess:

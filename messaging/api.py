@@ -3,18 +3,20 @@
 from typing import Annotated, Any
 
 from asgiref.sync import async_to_sync
-from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest
+from django.utils import timezone
 from ninja import Query, Router, Schema
 
 from accounts.auth import authenticated
 from accounts.errors import ChatError, ErrorCode
+from events.envelope import time_text
 from messaging import history, protocol
-from messaging.access import read_access
+from messaging.access import read_access, require_unmuted
 from messaging.cursor import Cursor
-from messaging.frames import frame_of_row, time_text
+from messaging.frames import frame_of_row
 from messaging.history import MAX_PAGE, Page
 from messaging.hub import get_hub
+from messaging.protocol import SendFrame
 from messaging.sending import send_message
 from rooms.models import Room
 
@@ -53,7 +55,7 @@ def post_message(request: HttpRequest, room_id: int, message: MessageIn) -> tupl
     """Send a message without a socket, with the same rules; answers with the message's frame."""
     user = request.user
     checked = protocol.parse_send(message.dict(), room_id)
-    require_speaker(user.pk, room_id)
+    require_unmuted(read_access(user.pk, room_id))
     cursor = async_to_sync(_send)(checked, user.pk, user.username)
     return 201, protocol.message(
         room=room_id,

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from events.envelope import SOURCE, time_text
 from events.schemas import EventType
 from messaging import protocol
 from messaging.cursor import Cursor
@@ -12,11 +13,6 @@ from messaging.protocol import Frame, SendFrame
 
 # What a notice may tell besides the room.
 NOTICE_FIELDS = ("event", "user", "name", "by")
-
-
-def time_text(moment: datetime) -> str:
-    """A time as the protocol writes it: `2026-11-23T10:00:00.000Z`."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def time_of(timestamp_ms: int) -> datetime:
@@ -30,7 +26,7 @@ def message_envelope(message: SendFrame, *, sender: str, sender_id: int) -> dict
     return {
         "id": message.id,
         "type": EventType.MESSAGE_CREATED.value,
-        "source": "chat",
+        "source": SOURCE,
         "subject": f"room/{message.room}",
         "time": time_text(datetime.now(UTC)),
         "data": {

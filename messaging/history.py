@@ -66,10 +66,13 @@ def _page_downwards(rows: list[Message], *, limit: int, stored: Cursor | None) -
 
 def stored_cursor(*, epoch: int, partition: int) -> Cursor:
     """The place up to which the log of a partition is stored: the offset of the last record that was dealt with."""
-    offset = ConsumedOffset.objects.filter(topic=Topic.MESSAGE_CREATED, partition=partition).values_list(
-        "next_offset", flat=True
-    )
-    return Cursor(epoch, partition, (offset.first() or 0) - 1)
+    return Cursor(epoch, partition, (stored_offset(partition) or 0) - 1)
+
+
+def stored_offset(partition: int) -> int | None:
+    """The offset of the next record of the log to store, or None when nothing of the partition was stored yet."""
+    offsets = ConsumedOffset.objects.filter(topic=Topic.MESSAGE_CREATED, partition=partition)
+    return offsets.values_list("next_offset", flat=True).first()
 
 
 def missed_rows(room: int, after: Cursor, *, limit: int) -> list[Message]:

@@ -17,10 +17,11 @@ from django.db import connection, transaction
 
 from events.consumer import ReceivedRecord
 from events.envelope import Envelope, InvalidRecord
-from events.models import ConsumedOffset, advance_offset
+from events.models import advance_offset
 from events.schemas import EventType
 from events.topics import Topic
 from messaging.frames import NOTICE_FIELDS, time_of
+from messaging.history import stored_offset
 from messaging.log import room_of
 from messaging.models import Message
 from messaging.protocol import UNSTORABLE
@@ -79,28 +80,36 @@ class MessageStorage:
     def __init__(self, *, epoch: int, on_stored: Callable[[Sequence[Row]], None]) -> None:
         self.epoch = epoch
         self.on_stored = on_stored
+        # partition → the offset that the database holds as far as this process knows; 0: nothing is stored yet.
+        self._next: dict[int, int] = {}
 
     def start_offset(self, partition: int) -> int | None:
         """The offset to go on from, or None when nothing of this partition was stored yet."""
-        row = ConsumedOffset.objects.filter(topic=Topic.MESSAGE_CREATED, partition=partition).first()
-        return None if row is None else row.next_offset
+        offset = stored_offset(partition)
+        self._next[partition] = offset or 0
+        return offset
 
     def store(self, records: Sequence[ReceivedRecord]) -> None:
         """Store records of one partition, in order, and move its offset, in one transaction.
 
-        Raises `InvalidRecord` when a record cannot be stored (nothing is stored then), and `events.models`'
-        `OffsetConflict` when somebody else has stored in the meantime.
+        Raises `InvalidRecord` when a record cannot be stored (nothing is stored then), and `OffsetConflict` when
+        somebody else has stored in the meantime.
         """
-        rows = [row for row in map(_row_of, records) if row is not None]
+        rows = [_row_of(record) for record in records]
+        partition = records[0].partition
         with transaction.atomic():
-            advance_offset(records[0].topic, records[0].partition, records[0].offset, records[-1].offset + 1)
-            fresh = self._insert(records[0].partition, rows)
+            self._advance(records[-1])
+            fresh = self._insert(partition, rows)
+        self._next[partition] = records[-1].offset + 1
         self.on_stored(fresh)
 
     def skip(self, record: ReceivedRecord) -> None:
         """Move the offset behind a record that was set aside."""
-        with transaction.atomic():
-            advance_offset(record.topic, record.partition, record.offset, record.offset + 1)
+        self._advance(record)
+        self._next[record.partition] = record.offset + 1
+
+    def _advance(self, last: ReceivedRecord) -> None:
+        advance_offset(last.topic, last.partition, expected=self._next[last.partition], new=last.offset + 1)
 
     def _insert(self, partition: int, rows: list[Row]) -> list[Row]:
         last_seqs = _lock_rooms(sorted({row.room for row in rows}))
@@ -116,8 +125,8 @@ class MessageStorage:
         return fresh
 
 
-def _row_of(record: ReceivedRecord) -> Row | None:
-    """The row of a record; None for a record that is no row of its own. Raises `InvalidRecord`."""
+def _row_of(record: ReceivedRecord) -> Row:
+    """The row of a record. Raises `InvalidRecord`."""
     envelope = Envelope.decode(record.value)
     if envelope.type not in STORED_TYPES:
         raise InvalidRecord(f"{envelope.type} does not belong on {record.topic}.")

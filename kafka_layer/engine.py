@@ -21,7 +21,7 @@ from kafka_layer.reader import Reader
 from kafka_layer.routes import Routes
 from kafka_layer.wakeups import Wakeups
 
-METADATA_TIMEOUT = 5.0  # seconds
+METADATA_TIMEOUT = 2.0  # seconds; asked again until somebody gives up
 
 
 class Engine:
@@ -78,9 +78,9 @@ class Engine:
         try:
             await asyncio.wait_for(self._until_ready(waiter), self._start_timeout)
         except TimeoutError:
-            raise self._trouble or BrokerUnavailable(
-                f"The tail was not read within {self._start_timeout:g} s."
-            ) from None
+            servers = self._client["bootstrap.servers"]
+            late = BrokerUnavailable(f"Kafka at {servers} was not read up to its end in {self._start_timeout:g} s.")
+            raise self._trouble or late from None
         finally:
             with self._lock:
                 self._waiters.discard(waiter)

@@ -201,17 +201,20 @@ class Fanout:
         key = key_of(message)
         if key is None or not self._wants(key, topic, partition):
             return
-        record = self._record(message, position, key, arrived)
-        channel = record.headers.get(CHANNEL_HEADER)
-        if channel is not None and topic == self._routes.own_topic:
-            self._mailboxes.deliver(channel.decode(), self._entry(record, expires=True), wakeups)
-            return
-        if tail.window is not None and record.id and tail.window.is_repeat(key, record.id, record.timestamp_ms):
-            self.counters.add("repeats_dropped")
-            return
+        headers = headers_of(message)
         group = self._groups.get(key)
         if group is None and tail.window is not None:
             group = self._open_group(key)
+        # The group's own copy of its name is shared by all its records.
+        record = self._record(message, position, group.name if group else key, headers, arrived)
+        if tail.window is None:
+            channel = next((value for name, value in headers if name == CHANNEL_HEADER), None)
+            if channel is not None:
+                self._mailboxes.deliver(channel.decode(), self._entry(record, expires=True), wakeups)
+                return
+        elif record.id and tail.window.is_repeat(record.group, record.id, record.timestamp_ms):
+            self.counters.add("repeats_dropped")
+            return
         if group is not None:
             group.ring.append(record)
             touched.add(group)
@@ -230,13 +233,20 @@ class Fanout:
             return False
         return True
 
-    def _record(self, message: Message, position: Position, key: str, arrived: float) -> Record:
+    def _record(
+        self,
+        message: Message,
+        position: Position,
+        key: str,
+        headers: Sequence[tuple[str, bytes | None]],
+        arrived: float,
+    ) -> Record:
         return Record(
             position,
             key,
             message.value() or b"",
             codec=self._routes.codec_of(key),
-            headers=headers_of(message),
+            headers=headers,
             timestamp_ms=message.timestamp()[1],
             arrived=arrived,
         )

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
-from threading import Event, Lock, Thread
+from threading import Event, Thread
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -43,7 +43,6 @@ class RecordProducer:
         self._settings = dict(settings)
         self._counters = counters
         self._broken = False  # a fatal error was reported: this handle will never produce again
-        self._replacing = Lock()
         self._closing = Event()
         self._wakeups = Wakeups()  # touched by the thread only
         self._producer = self._make()

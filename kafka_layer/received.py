@@ -20,7 +20,5 @@ def key_of(message: Message) -> str | None:
         return None
 
 
-def headers_of(message: Message) -> dict[str, bytes]:
-    """The last of each name."""
-    headers = cast("list[tuple[str, bytes | None]]", message.headers() or [])
-    return {name: value or b"" for name, value in headers}
+def headers_of(message: Message) -> list[tuple[str, bytes | None]]:
+    return cast("list[tuple[str, bytes | None]]", message.headers() or [])

@@ -1,6 +1,6 @@
 """What the layer hands out: positions, records, batches and gaps. All of it is immutable and shared."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
@@ -24,7 +24,8 @@ class Position(NamedTuple):
 class Record:
     """One record of a group. `message` is decoded once, on first use, and read-only; `value` is what Kafka stores."""
 
-    __slots__ = ("_codec", "_message", "arrived", "group", "headers", "id", "position", "timestamp_ms", "value")
+    # There may be a hundred thousand of these in a process: what is rarely asked for is made when it is.
+    __slots__ = ("_codec", "_headers", "_message", "arrived", "group", "id", "position", "timestamp_ms", "value")
 
     def __init__(
         self,
@@ -33,19 +34,26 @@ class Record:
         value: bytes,
         *,
         codec: Codec,
-        headers: Mapping[str, bytes],
+        headers: Sequence[tuple[str, bytes | None]],
         timestamp_ms: int,
         arrived: float,
     ) -> None:
         self.position = position
         self.group = group
         self.value = value
-        self.headers = headers
         self.timestamp_ms = timestamp_ms  # by the broker's clock
         self.arrived = arrived  # by this process's monotonic clock, seconds
-        self.id = headers["id"].decode(errors="replace") if "id" in headers else None
+        self.id = next((_text(value) for name, value in headers if name == "id"), None)
+        self._headers = headers if len(headers) > 1 or self.id is None else None
         self._codec = codec
         self._message: Mapping[str, Any] | None = None
+
+    @property
+    def headers(self) -> dict[str, bytes]:
+        """A dict of its own for each caller."""
+        if self._headers is None:
+            return {"id": str(self.id).encode()}
+        return {name: value or b"" for name, value in self._headers}
 
     @property
     def message(self) -> Mapping[str, Any]:
@@ -60,6 +68,10 @@ class Record:
 
     def __repr__(self) -> str:
         return f"<Record {self.group} {self.position} id={self.id}>"
+
+
+def _text(value: bytes | None) -> str | None:
+    return value.decode(errors="replace") if value else None
 
 
 class Batch:

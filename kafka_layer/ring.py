@@ -6,6 +6,8 @@ from operator import attrgetter
 
 from kafka_layer.records import Record
 
+RECORD_BYTES = 600  # what a record takes in memory besides its value, roughly
+
 _offset = attrgetter("position.offset")
 
 
@@ -34,11 +36,11 @@ class Ring:
 
     def append(self, record: Record) -> None:
         self._records.append(record)
-        self._bytes += len(record.value)
+        self._bytes += _size(record)
         self.last_arrival = record.arrived
         surplus = 0
         while len(self._records) - surplus > self._max_records or self._bytes > self._max_bytes:
-            self._bytes -= len(self._records[surplus].value)
+            self._bytes -= _size(self._records[surplus])
             surplus += 1
         self._drop(surplus)
 
@@ -46,7 +48,7 @@ class Ring:
         """Drop what came before `moment` (monotonic seconds)."""
         old = 0
         while old < len(self._records) and self._records[old].arrived < moment:
-            self._bytes -= len(self._records[old].value)
+            self._bytes -= _size(self._records[old])
             old += 1
         self._drop(old)
 
@@ -69,3 +71,7 @@ class Ring:
         if count:
             self.lost_through = self._records[count - 1].position.offset
             del self._records[:count]
+
+
+def _size(record: Record) -> int:
+    return RECORD_BYTES + len(record.value)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -61,6 +62,12 @@ class Peer:
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
 
+    def pause(self) -> None:
+        os.kill(self._process.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        os.kill(self._process.pid, signal.SIGCONT)
+
     async def do(self, action: str, *args: object) -> Any:
         return await asyncio.to_thread(self._exchange, action, args)
 
@@ -85,6 +92,7 @@ def peer_process(config: dict[str, Any]) -> Iterator[Peer]:
 async def _serve(config: dict[str, Any]) -> None:
     channels: list[str] = []
     async with running_layer(config) as layer:
+        subscription = layer.subscription()
 
         async def publish(group: str, first: int, count: int) -> list[int]:
             sends = [layer.publish(group, {"n": n}) for n in range(first, first + count)]
@@ -99,8 +107,21 @@ async def _serve(config: dict[str, Any]) -> None:
             async with asyncio.timeout(PATIENCE):
                 return await layer.receive(channel)
 
+        async def subscribe(group: str) -> None:
+            await subscription.join(group)
+
+        async def next_item() -> list[Any]:
+            """Numbers, or the two offsets of a gap."""
+            async with asyncio.timeout(PATIENCE):
+                item = await subscription.next()
+            if isinstance(item, Batch):
+                return ["batch", *(record.message["n"] for record in item.records)]
+            return ["gap", item.missed_from.offset, item.oldest.offset]
+
         actions = {
             "publish": publish,
+            "subscribe": subscribe,
+            "next": next_item,
             "join": join,
             "receive": receive,
             "send": layer.send,

@@ -1,15 +1,15 @@
 from kafka_layer import Position, Record
 from kafka_layer.codec import CODECS
-from kafka_layer.ring import Ring
+from kafka_layer.ring import RECORD_BYTES, Ring
 from kafka_layer.window import RepeatWindow
 
 
-def make_ring(*, lost_through: int = -1, max_records: int = 3, max_bytes: int = 1000) -> Ring:
+def make_ring(*, lost_through: int = -1, max_records: int = 3, max_bytes: int = 100_000) -> Ring:
     return Ring(lost_through=lost_through, max_records=max_records, max_bytes=max_bytes)
 
 
 def make_record(offset: int, *, size: int = 10, arrived: float = 0.0, id: str | None = None) -> Record:
-    headers = {"id": id.encode()} if id else {}
+    headers = [("id", id.encode())] if id else []
     position = Position("t", 0, offset)
     return Record(position, "g", b"x" * size, codec=CODECS["json"], headers=headers, timestamp_ms=0, arrived=arrived)
 
@@ -46,7 +46,7 @@ def test_the_number_of_records_is_bounded_and_the_loss_is_known() -> None:
 
 def test_the_bytes_are_bounded() -> None:
     """A few large records push out the older ones."""
-    ring = make_ring(max_records=100, max_bytes=100)
+    ring = make_ring(max_records=100, max_bytes=2 * RECORD_BYTES + 100)
     for offset in range(5):
         ring.append(make_record(offset, size=40))
     assert offsets(ring, -1, 100) == [3, 4]
@@ -55,7 +55,7 @@ def test_the_bytes_are_bounded() -> None:
 
 def test_a_record_larger_than_the_ring_is_lost_and_known_to_be() -> None:
     """Nothing is kept, and a member that has not read it falls into a gap."""
-    ring = make_ring(max_bytes=100)
+    ring = make_ring(max_bytes=RECORD_BYTES + 100)
     ring.append(make_record(0, size=101))
     assert (len(ring), ring.lost_through) == (0, 0)
 

@@ -87,9 +87,9 @@ class Engine:
         return self.fanout
 
     def home(self, key: str, topic: str) -> tuple[str, int]:
-        """Topic and partition of a key. Raises LayerClosed before the first connection."""
+        """Topic and partition of a key. Raises LayerError before the first connection."""
         if self._counts is None:
-            raise LayerClosed("The channel layer has not been started: await start() first.")
+            raise LayerError("The channel layer has not been started: await start() first.")
         return topic, partition_of(key, self._counts[topic])
 
     def close(self) -> None:

@@ -10,18 +10,16 @@ from threading import Lock
 from confluent_kafka import Message
 
 from kafka_layer.counters import Counters
-from kafka_layer.errors import LayerClosed
+from kafka_layer.errors import LayerClosed, LayerError
 from kafka_layer.mailbox import Entry, Mailboxes
 from kafka_layer.partition import partition_of
-from kafka_layer.received import headers_of, key_of, position_of
+from kafka_layer.received import channel_of, headers_of, key_of, position_of
 from kafka_layer.records import Joined, Position, Record
 from kafka_layer.ring import Ring
 from kafka_layer.routes import Routes
 from kafka_layer.subscription import Hub, Member, Subscription, View
 from kafka_layer.wakeups import Wakeups, call_in_loop
 from kafka_layer.window import RepeatWindow
-
-CHANNEL_HEADER = "channel"  # on a direct message: the full name of the channel; its key is the process's inbox
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -208,9 +206,9 @@ class Fanout:
         # The group's own copy of its name is shared by all its records.
         record = self._record(message, position, group.name if group else key, headers, arrived)
         if tail.window is None:
-            channel = next((value for name, value in headers if name == CHANNEL_HEADER), None)
+            channel = channel_of(headers)
             if channel is not None:
-                self._mailboxes.deliver(channel.decode(), self._entry(record, expires=True), wakeups)
+                self._mailboxes.deliver(channel, self._entry(record, expires=True), wakeups)
                 return
         elif record.id and tail.window.is_repeat(record.group, record.id, record.timestamp_ms):
             self.counters.add("repeats_dropped")
@@ -260,6 +258,8 @@ class Fanout:
 
     def _home(self, name: str) -> tuple[str, int]:
         topic = self._routes.topic_of(name)
+        if topic not in self._counts:
+            raise LayerError("The channel layer has not been started: await start() first.")
         return topic, partition_of(name, self._counts[topic])
 
     def _open_group(self, name: str) -> Group:

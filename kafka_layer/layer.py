@@ -16,8 +16,9 @@ from channels.layers import BaseChannelLayer
 from kafka_layer.codec import CODECS
 from kafka_layer.engine import Engine
 from kafka_layer.errors import InvalidRecord, Unsupported
-from kafka_layer.fanout import CHANNEL_HEADER, Limits
+from kafka_layer.fanout import Limits
 from kafka_layer.producer import QueueFull
+from kafka_layer.received import CHANNEL_HEADER
 from kafka_layer.records import Position, Record
 from kafka_layer.routes import Route, Routes
 from kafka_layer.subscription import Subscription

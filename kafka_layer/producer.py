@@ -85,7 +85,10 @@ class RecordProducer:
 
     def _make(self) -> Producer:
         self._broken = False
-        return Producer({**self._settings, "error_cb": self._on_error}, logger=logger)
+        try:
+            return Producer({**self._settings, "error_cb": self._on_error}, logger=logger)
+        except KafkaException as error:
+            raise NotProduced(f"librdkafka refuses the settings in `client`: {error}") from error
 
     def _produce(self, position: tuple[str, int], key: str, value: bytes, headers: Any, report: Any) -> None:
         topic, partition = position

@@ -6,6 +6,8 @@ from confluent_kafka import Message
 
 from kafka_layer.records import Position
 
+CHANNEL_HEADER = "channel"  # on a direct message: the full name of the channel; its key is the process's inbox
+
 
 def position_of(message: Message) -> Position:
     return Position(cast(str, message.topic()), cast(int, message.partition()), cast(int, message.offset()))
@@ -22,3 +24,9 @@ def key_of(message: Message) -> str | None:
 
 def headers_of(message: Message) -> list[tuple[str, bytes | None]]:
     return cast("list[tuple[str, bytes | None]]", message.headers() or [])
+
+
+def channel_of(headers: list[tuple[str, bytes | None]]) -> str | None:
+    """None when it is not a direct message. Whatever a foreign producer has written there, nothing is raised."""
+    channel = next((value for name, value in headers if name == CHANNEL_HEADER), None)
+    return channel.decode(errors="replace") if channel else None

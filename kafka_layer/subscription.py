@@ -83,6 +83,8 @@ class View:
 
     def take(self, member: Member) -> Batch | Gap | None:
         """What the member reads next, and its cursor is behind it; None when it has read everything."""
+        if member.cursor >= self.end and member.generation == self.group.ring.generation:
+            return None
         batch = self._batches.get((member.generation, member.cursor))
         if batch is None:
             records = self._read(member)

@@ -1,12 +1,16 @@
 """The channel layer between two processes, over a real Kafka."""
 
 import asyncio
+import random
+import time
+from bisect import bisect_right
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from kafka_layer import Unsupported
+from kafka_layer import Batch, KafkaChannelLayer, Position, Unsupported
 from tests.integration.kafka_layer_support import PATIENCE, Peer, create_config, peer_process, read, running_layer
 
 
@@ -93,3 +97,56 @@ async def test_a_channel_of_another_process_is_refused_not_forgotten(config: dic
             await layer.group_add("g", there)
         with pytest.raises(Unsupported, match="belongs to another process"):
             await layer.receive(there)
+
+
+async def test_members_that_come_and_go_and_resume_miss_nothing(config: dict[str, Any], peer: Peer) -> None:
+    """Under traffic from two processes, each member sees exactly the records behind its live_from, in order."""
+    seed = time.time_ns()
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    groups = [f"room.churn{n}" for n in range(5)]
+    histories: list[tuple[str, int, list[int]]] = []  # group, live_from, offsets seen
+
+    async def come_and_go(layer: KafkaChannelLayer) -> None:
+        group = chance.choice(groups)
+        after: Position | None = None
+        while not finished.is_set():
+            subscription = layer.subscription()
+            joined = await subscription.join(group, after)
+            assert joined.covered
+            seen: list[int] = []
+            histories.append((group, joined.live_from.offset, seen))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(chance.random() / 10):
+                    while True:
+                        item = await subscription.next()
+                        assert isinstance(item, Batch)
+                        seen += [record.position.offset for record in item.records]
+                        assert item.through == seen[-1]
+            subscription.close()
+            last = Position(*joined.live_from[:2], seen[-1] if seen else joined.live_from.offset)
+            after = last if chance.random() < 0.7 else None
+
+    async with running_layer(config) as layer, running_layer(config) as witness:
+        reference = witness.subscription()
+        starts = {group: (await reference.join(group)).live_from.offset for group in groups}
+        finished = asyncio.Event()
+        members = [asyncio.ensure_future(come_and_go(layer)) for _ in range(20)]
+        published: dict[str, set[int]] = {group: set() for group in groups}
+        for n in range(60):
+            group = chance.choice(groups)
+            theirs = peer.do("publish", group, n, 20)
+            ours = asyncio.gather(*[layer.publish(group, {"n": n}) for n in range(20)])
+            published[group] |= {*await theirs, *(position.offset for position in await ours)}
+        finished.set()
+        await asyncio.gather(*members)
+        log: dict[str, list[int]] = {group: [] for group in groups}
+        async with asyncio.timeout(PATIENCE):
+            while {group: set(offsets) for group, offsets in log.items()} != published:
+                item = await reference.next()
+                assert isinstance(item, Batch)
+                log[item.group] += [record.position.offset for record in item.records]
+    assert len(histories) > 100
+    for group, live_from, seen in histories:
+        begin = bisect_right(log[group], live_from)
+        assert seen == log[group][begin : begin + len(seen)], (group, live_from, starts[group])

@@ -9,6 +9,7 @@ import pytest
 from confluent_kafka import Message
 
 from kafka_layer import Batch, Gap, LayerClosed, Position, Subscription
+from kafka_layer.codec import CODECS
 from kafka_layer.counters import Counters
 from kafka_layer.fanout import Fanout, Limits
 from kafka_layer.mailbox import Mailboxes
@@ -270,6 +271,21 @@ async def test_a_key_that_belongs_elsewhere_reaches_nobody() -> None:
     assert log.counters.snapshot()["records_misplaced"] == 1
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(member.next(), 0.01)
+
+
+async def test_no_header_of_a_foreign_record_stops_the_reader() -> None:
+    """Whatever stands in a record for this process's inbox, what stands behind it is delivered."""
+    log = Log()
+    member = log.subscription()
+    await member.join("typing.1")
+    for offset, channel in enumerate([None, b"\xff", b"", b"nobody!x"]):
+        message = FakeMessage(offset, key=b"me!", value=b"", id=None, topic=OWN)
+        message._fields["headers"] = [("channel", channel), ("id", None)]
+        log.fanout.take_in([cast(Message, message)])
+    log._next[OWN] = 4
+    async with asyncio.timeout(1):
+        log.append("typing.1", 1, value=CODECS["msgpack"].encode({"n": 2}))
+        assert numbers(await member.next()) == [2]
 
 
 async def test_quiet_groups_without_members_are_forgotten_and_what_that_means_is_remembered() -> None:

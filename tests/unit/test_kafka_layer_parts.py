@@ -53,7 +53,7 @@ def test_json_refuses_what_it_cannot_carry(message: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize("name", ["json", "msgpack"])
-@pytest.mark.parametrize("value", [b"", b"{", b"[1]", b"\xc1", b"\xff\xfe", b"1", b"[" * 100_000])
+@pytest.mark.parametrize("value", [b"", b"{", b"[1]", b"\xc1", b"\xff\xfe", b"1", b"[" * 100_000, b'{"x":"\\ud800"}'])
 def test_what_is_no_message_is_an_invalid_record(name: str, value: bytes) -> None:
     """Whatever stands in a record, decoding it raises this error and no other."""
     with pytest.raises(InvalidRecord):

@@ -1,0 +1,178 @@
+"""Reading the outbox and writing down what became of its rows, in the words of PostgreSQL.
+
+Every write carries the epoch of its writer and checks it against the lease row in the same statement. The row is locked
+for that moment, so a take-over comes either before the write, which then does nothing, or after it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import groupby
+from typing import Any
+from uuid import UUID
+
+import orjson
+from django.db import connection
+
+# How many versions of one aggregate may be produced together.
+RUN = 100
+
+# Heads first, then the second of each run, and so on: no aggregate keeps the others waiting.
+READ = """
+    WITH heads AS (
+        SELECT aggregate_type, aggregate_id, version, created_at FROM outbox_outboxevent head
+        WHERE sent_at IS NULL AND dead_at IS NULL
+            AND (next_attempt_at IS NULL OR next_attempt_at <= clock_timestamp())
+            AND NOT EXISTS (
+                SELECT FROM outbox_outboxevent earlier
+                WHERE earlier.sent_at IS NULL AND earlier.aggregate_type = head.aggregate_type
+                    AND earlier.aggregate_id = head.aggregate_id AND earlier.version < head.version
+            )
+        ORDER BY created_at LIMIT %(limit)s
+    )
+    SELECT run.id, run.aggregate_type, run.aggregate_id, run.version, run.type, run.subject, run.payload::text,
+        run.topic, run.key, run.created_at, run.attempts
+    FROM heads CROSS JOIN LATERAL (
+        SELECT * FROM outbox_outboxevent event
+        WHERE event.sent_at IS NULL AND event.aggregate_type = heads.aggregate_type
+            AND event.aggregate_id = heads.aggregate_id AND event.version < heads.version + %(run)s
+        ORDER BY event.version
+    ) AS run
+    WHERE run.dead_at IS NULL AND (run.next_attempt_at IS NULL OR run.next_attempt_at <= clock_timestamp())
+    ORDER BY run.version - heads.version, heads.created_at LIMIT %(limit)s
+"""
+LEASE = "SELECT FROM outbox_outboxlease WHERE id = 1 AND epoch = %(epoch)s AND holder = %(holder)s FOR SHARE"
+# S608: the only text put in is the one above.
+MARK_SENT = f"""
+    WITH lease AS ({LEASE}), marked AS (
+        UPDATE outbox_outboxevent SET sent_at = clock_timestamp(), epoch = %(epoch)s, last_error = ''
+        WHERE id = ANY(%(ids)s) AND sent_at IS NULL AND EXISTS (SELECT FROM lease)
+        RETURNING extract(epoch FROM clock_timestamp() - created_at)::float8 AS seconds
+    )
+    SELECT EXISTS (SELECT FROM lease), (SELECT array_agg(seconds) FROM marked)
+"""  # noqa: S608
+MARK_FAILED = f"""
+    WITH lease AS ({LEASE}), marked AS (
+        UPDATE outbox_outboxevent SET
+            attempts = failed.attempts,
+            last_error = failed.error,
+            next_attempt_at = clock_timestamp() + make_interval(secs => failed.wait),
+            dead_at = CASE WHEN failed.dead THEN clock_timestamp() END
+        FROM unnest(%(ids)s::uuid[], %(attempts)s::int[], %(errors)s::text[], %(waits)s::float8[], %(dead)s::bool[])
+            AS failed(id, attempts, error, wait, dead)
+        WHERE outbox_outboxevent.id = failed.id AND sent_at IS NULL AND EXISTS (SELECT FROM lease)
+        RETURNING 1
+    )
+    SELECT EXISTS (SELECT FROM lease), (SELECT count(*) FROM marked)
+"""  # noqa: S608
+PURGE = """
+    DELETE FROM outbox_outboxevent WHERE id IN (
+        SELECT id FROM outbox_outboxevent WHERE sent_at < clock_timestamp() - %(age)s ORDER BY sent_at LIMIT %(limit)s
+    )
+"""
+PENDING = """
+    SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(created_at))::float8, 0)
+    FROM outbox_outboxevent WHERE sent_at IS NULL
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An unsent row, as much of it as the poller needs."""
+
+    id: UUID
+    aggregate_type: str
+    aggregate_id: str
+    version: int
+    type: str
+    subject: str
+    payload: dict[str, Any]
+    topic: str
+    key: str
+    created_at: datetime
+    # Refusals so far.
+    attempts: int
+
+    @property
+    def aggregate(self) -> tuple[str, str]:
+        return self.aggregate_type, self.aggregate_id
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What is to be written at a row that was not sent: `wait` in seconds."""
+
+    id: UUID
+    attempts: int
+    error: str
+    wait: float
+    dead: bool
+
+
+class Fenced(Exception):
+    """The write was rejected: somebody else has taken over, with a higher epoch."""
+
+
+def read_unsent(limit: int) -> list[Row]:
+    """Rows that may be produced now: of each aggregate its head and what follows it without a gap, in that order."""
+    with connection.cursor() as cursor:
+        cursor.execute(READ, {"limit": limit, "run": RUN})
+        rows = [Row(*columns[:6], orjson.loads(columns[6]), *columns[7:]) for columns in cursor.fetchall()]
+    rows.sort(key=lambda row: (row.aggregate, row.version))
+    runs = [_leading_run(list(run)) for _, run in groupby(rows, key=lambda row: row.aggregate)]
+    # By the heads alone: within a run the versions decide, whatever the database's clock did meanwhile.
+    runs.sort(key=lambda run: run[0].created_at)
+    return [row for run in runs for row in run]
+
+
+def mark_sent(ids: Sequence[UUID], *, epoch: int, holder: str) -> list[float]:
+    """Mark rows whose records Kafka has acknowledged; the age of each in seconds. Raises `Fenced`."""
+    with connection.cursor() as cursor:
+        cursor.execute(MARK_SENT, {"ids": list(ids), "epoch": epoch, "holder": holder})
+        ours, ages = cursor.fetchone()
+    if not ours:
+        raise Fenced
+    return list(ages or ())
+
+
+def mark_failed(failures: Sequence[Failure], *, epoch: int, holder: str) -> None:
+    """Write down why rows were not sent, and when they may be tried again. Raises `Fenced`."""
+    values = {
+        "ids": [failure.id for failure in failures],
+        "attempts": [failure.attempts for failure in failures],
+        "errors": [failure.error for failure in failures],
+        "waits": [failure.wait for failure in failures],
+        "dead": [failure.dead for failure in failures],
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(MARK_FAILED, {**values, "epoch": epoch, "holder": holder})
+        if not cursor.fetchone()[0]:
+            raise Fenced
+
+
+def purge_sent(*, older_than: timedelta, limit: int) -> int:
+    """Delete the oldest of the rows that were sent long ago; how many they were."""
+    with connection.cursor() as cursor:
+        cursor.execute(PURGE, {"age": older_than, "limit": limit})
+        return cursor.rowcount
+
+
+def measure_pending() -> tuple[int, float]:
+    """How many rows are unsent, and the age of the oldest in seconds."""
+    with connection.cursor() as cursor:
+        cursor.execute(PENDING)
+        count, age = cursor.fetchone()
+    return count, age
+
+
+def _leading_run(rows: list[Row]) -> list[Row]:
+    """What may be in flight together. Another topic or key may be another partition, and only within one does Kafka
+    keep the order; a row that was refused before goes alone, so that its refusal touches no other."""
+    head = rows[0]
+    run = [head]
+    for row in rows[1:]:
+        follows = row.version == run[-1].version + 1 and (row.topic, row.key) == (head.topic, head.key)
+        if not follows or head.attempts or row.attempts:
+            break
+        run.append(row)
+    return run

@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 import threading
+from contextlib import suppress
 from typing import Any, cast
 
 import pytest
@@ -11,7 +12,17 @@ from asgiref.sync import async_to_sync
 from channels.exceptions import ChannelFull, MessageTooLarge
 from confluent_kafka import Producer
 
-from kafka_layer import Batch, KafkaChannelLayer, LayerClosed, NotProduced, Position, TopicMissing, Unsupported
+from kafka_layer import (
+    Batch,
+    KafkaChannelLayer,
+    LayerClosed,
+    NotProduced,
+    Position,
+    PublishFailed,
+    TopicMissing,
+    Unsupported,
+)
+from kafka_layer.fanout import Fanout
 from kafka_layer.partition import partition_of
 from tests.integration.kafka_layer_support import PATIENCE, bootstrap_servers, create_config, read, running_layer
 
@@ -295,3 +306,77 @@ async def test_positions_order_records_of_a_partition(config: dict[str, Any]) ->
         first = await layer.publish("room.1", {"n": 1})
         assert first < await layer.publish("room.1", {"n": 2})
         assert first > Position(first.topic, first.partition, -1)
+
+
+async def test_messages_expire_in_the_layers_own_topic_and_not_in_routed_ones(config: dict[str, Any]) -> None:
+    """What nobody read in time is dropped at delivery; a room's log is never dropped for its age."""
+    async with running_layer(config, expiry=0.5) as layer:
+        channel = await layer.new_channel()
+        for group in ("expiring", "room.lasting"):
+            await layer.group_add(group, channel)
+        await layer.send(channel, {"type": "direct"})
+        await layer.group_send("expiring", {"type": "own"})
+        position = await layer.publish("room.lasting", {"type": "routed"})
+        subscription = layer.subscription()
+        await subscription.join("room.lasting", after=position._replace(offset=position.offset - 1))
+        await asyncio.wait_for(subscription.next(), PATIENCE)
+        await asyncio.sleep(0.6)
+        async with asyncio.timeout(PATIENCE):
+            assert await layer.receive(channel) == {"type": "routed"}
+            await layer.send(channel, {"type": "fresh"})
+            assert await layer.receive(channel) == {"type": "fresh"}
+
+
+async def test_flush_forgets_channels_and_memberships(config: dict[str, Any]) -> None:
+    """What waited is gone, and the group no longer reaches the channel."""
+    async with running_layer(config) as layer:
+        channel = await layer.new_channel()
+        await layer.group_add("flushed", channel)
+        await layer.send(channel, {"type": "old"})
+        await layer.flush()
+        await layer.group_send("flushed", {"type": "lost"})
+        await layer.send(channel, {"type": "new"})
+        assert await asyncio.wait_for(layer.receive(channel), PATIENCE) == {"type": "new"}
+
+
+async def test_a_reader_that_dies_makes_the_layer_unready(
+    config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that has gone deaf says so: not ready, and whoever waits is told."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("broken on purpose")
+
+    async with running_layer(config) as layer:
+        subscription = layer.subscription()
+        await subscription.join("room.dead")
+        monkeypatch.setattr(Fanout, "take_in", fail)
+        await layer.group_send("room.dead", {})
+        with pytest.raises(LayerClosed, match="reader of the channel layer has died"):
+            await asyncio.wait_for(subscription.next(), PATIENCE)
+        assert not layer.ready
+        with pytest.raises(LayerClosed):
+            await layer.subscription().join("room.dead")
+
+
+async def test_after_a_fatal_error_the_producer_is_made_anew(config: dict[str, Any]) -> None:
+    """Idempotence can end for a handle; the next publish goes through a new one."""
+    async with running_layer(config) as layer:
+        await layer.publish("room.fatal", {"n": 1})
+        producer = await layer._engine.producer()
+        producer._broken = True
+        async with asyncio.timeout(PATIENCE):
+            while not layer.counters.get("producers_replaced"):
+                with suppress(PublishFailed):  # what the old handle still had under way
+                    await layer.publish("room.fatal", {"n": 2})
+        await layer.publish("room.fatal", {"n": 3})
+
+
+async def test_a_wrong_client_setting_is_named(config: dict[str, Any]) -> None:
+    """Also one that would break a promise of the layer."""
+    layer = KafkaChannelLayer(**config, client={"no.such.setting": 1}, start_timeout=1)
+    with pytest.raises(NotProduced, match=r"no\.such\.setting"):
+        await layer.publish("room.1", {})
+    await layer.close()
+    with pytest.raises(ValueError, match=r"client must not contain group\.id"):
+        KafkaChannelLayer(**config, client={"group.id": "mine"})

@@ -34,8 +34,13 @@ async def test_a_group_reaches_its_channels_in_both_processes(config: dict[str, 
         await layer.group_send("lobby", {"type": "from.here"})
         await peer.do("group_send", "lobby", {"type": "from.there"})
         async with asyncio.timeout(PATIENCE):
-            assert [await layer.receive(here) for _ in range(2)] == [{"type": "from.here"}, {"type": "from.there"}]
-        assert [await peer.do("receive", there) for _ in range(2)] == [{"type": "from.here"}, {"type": "from.there"}]
+            received = [
+                [await layer.receive(here) for _ in range(2)],
+                [await peer.do("receive", there) for _ in range(2)],
+            ]
+        for messages in received:  # neither sender waited for Kafka, so the log decides who was first
+            assert sorted(message["type"] for message in messages) == ["from.here", "from.there"]
+        assert received[0] == received[1]
 
 
 async def test_a_direct_message_reaches_a_channel_of_the_other_process(config: dict[str, Any], peer: Peer) -> None:
@@ -146,7 +151,7 @@ async def test_members_that_come_and_go_and_resume_miss_nothing(config: dict[str
                 item = await reference.next()
                 assert isinstance(item, Batch)
                 log[item.group] += [record.position.offset for record in item.records]
-    assert len(histories) > 100
+    assert len(histories) > 40
     for group, live_from, seen in histories:
         begin = bisect_right(log[group], live_from)
         assert seen == log[group][begin : begin + len(seen)], (group, live_from, starts[group])

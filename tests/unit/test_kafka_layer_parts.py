@@ -1,12 +1,17 @@
+import asyncio
+import logging
 import math
+import time
 
 import pytest
 
 from kafka_layer import InvalidRecord, Route
 from kafka_layer.codec import CODECS
-from kafka_layer.mailbox import Entry, Mailbox
+from kafka_layer.counters import Counters
+from kafka_layer.mailbox import Entry, Mailbox, Mailboxes
 from kafka_layer.partition import partition_of
 from kafka_layer.routes import Routes
+from kafka_layer.wakeups import Wakeups
 
 # Hashes from the tests of Kafka's Java client.
 MURMUR2 = {
@@ -97,3 +102,82 @@ def test_expired_messages_occupy_no_place_and_are_not_delivered() -> None:
     assert mailbox.put(entry(2), now=11)
     taken = [mailbox.take(now=11) for _ in range(2)]
     assert [item and item.decode()["n"] for item in taken] == [1, 2]
+
+
+def make_mailboxes(*, expiry: float = 60, group_expiry: float = 86400) -> Mailboxes:
+    counters = Counters(logging.getLogger("test"))
+    return Mailboxes(lambda _: 2, counters, expiry=expiry, group_expiry=group_expiry)
+
+
+def deliver(mailboxes: Mailboxes, group: str, number: int, *, expires_at: float | None = None) -> None:
+    wakeups = Wakeups()
+    mailboxes.deliver_to_group(group, entry(number, expires_at=expires_at), wakeups)
+    wakeups.flush()
+
+
+async def test_a_channel_that_nobody_reads_is_forgotten_with_its_memberships() -> None:
+    """A consumer that vanished without a word costs memory until a message to it expires, and no longer."""
+    mailboxes = make_mailboxes(expiry=0)
+    mailboxes.add_to_group("g", "c!1")
+    mailboxes.sweep()
+    assert mailboxes.has_group("g")
+    deliver(mailboxes, "g", 1, expires_at=time.monotonic())
+    mailboxes.sweep()
+    assert not mailboxes.has_group("g")
+    assert mailboxes._mailboxes == {}
+
+
+async def test_a_channel_that_is_waited_for_is_never_forgotten() -> None:
+    """However long nothing comes."""
+    mailboxes = make_mailboxes(expiry=0)
+    waiter = asyncio.get_running_loop().create_future()
+    assert mailboxes.take("c!1", waiter) is None
+    mailboxes.sweep()
+    mailboxes.clear()
+    assert mailboxes.put("c!1", dict)
+    async with asyncio.timeout(1):
+        await waiter
+
+
+async def test_a_membership_ends_when_it_is_not_renewed() -> None:
+    """After group_expiry seconds."""
+    mailboxes = make_mailboxes(group_expiry=0)
+    mailboxes.add_to_group("g", "c!1")
+    mailboxes.sweep()
+    assert not mailboxes.has_group("g")
+
+
+async def test_discarding_what_is_no_member_does_nothing() -> None:
+    """As the specification says; adding twice is adding once."""
+    mailboxes = make_mailboxes()
+    mailboxes.discard_from_group("g", "c!1")
+    for _ in range(3):
+        mailboxes.add_to_group("g", "c!1")
+    deliver(mailboxes, "g", 1)
+    waiter = asyncio.get_running_loop().create_future()
+    assert mailboxes.take("c!1", waiter) is not None
+    assert mailboxes.take("c!1", waiter) is None
+    mailboxes.discard_from_group("g", "c!1")
+    assert not mailboxes.has_group("g")
+
+
+async def test_an_event_loop_that_was_closed_disturbs_nobody() -> None:
+    """A waiter in a loop that has gone does not keep the others from waking."""
+    closed = asyncio.new_event_loop()
+    orphan, waiter = closed.create_future(), asyncio.get_running_loop().create_future()
+    closed.close()
+    wakeups = Wakeups()
+    wakeups.add(orphan)
+    wakeups.add(waiter, "here")
+    wakeups.flush()
+    async with asyncio.timeout(1):
+        assert await waiter == "here"
+
+
+def test_losses_are_counted_all_and_logged_now_and_then(caplog: pytest.LogCaptureFixture) -> None:
+    """A flood of losses does not become a flood of lines."""
+    counters = Counters(logging.getLogger("test"), log_interval=60)
+    for number in range(1000):
+        counters.add_loss("gaps", f"number {number}")
+    assert counters.snapshot() == {"gaps": 1000}
+    assert [record.getMessage() for record in caplog.records] == ["gaps (1 so far): number 0"]

@@ -1,6 +1,7 @@
 """Producing outbox rows to Kafka, and telling what became of each."""
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
@@ -36,15 +37,14 @@ class Trouble:
     refused: bool
 
 
-UNKNOWN = Trouble("Kafka has not answered in time.", refused=False)
+UNANSWERED = Trouble("Kafka has not answered in time.", refused=False)
 
 
 class Publisher:
-    """Produces rows in order and waits for the reports.
+    """Produces rows and waits for the reports.
 
-    Rows of one partition arrive in their order and without a gap: when one of them fails, those behind it fail as well
-    (`enable.gapless.guarantee`), else a version would overtake an earlier one, and readers would drop the latter when
-    it comes at last. That ends the producer; it is made anew after every trouble.
+    A version is produced only after the one before it was acknowledged. With several of an aggregate in flight, a
+    failed one could be overtaken by the next, and readers would then drop the earlier one when it comes at last.
     """
 
     def __init__(
@@ -55,68 +55,78 @@ class Publisher:
             "bootstrap.servers": bootstrap_servers,
             "client.id": "outbox-poller",
             "enable.idempotence": True,
-            "enable.gapless.guarantee": True,
             "acks": "all",
             # The same partition for a key as everywhere else in the project and in Java.
             "partitioner": "murmur2_random",
             "linger.ms": 1,
-            # Infinite: a time-out of one record is the one failure that would let the next ones pass it. The bound
-            # is `flush` below, after which everything is purged at once.
+            # None: the bound is `flush`, after which everything that is still on its way is purged together.
             "message.timeout.ms": 0,
             "request.timeout.ms": int(timeout * 1000),
             "reconnect.backoff.ms": 50,
             "reconnect.backoff.max.ms": 1000,
             "socket.keepalive.enable": True,
-            # The warning that the guarantee of no gaps is "experimental" is known.
-            "log_level": 3,
+            # A fatal error is raised by librdkafka's wrapper all the same; see `_flush`.
+            "error_cb": _log_error,
             **(config or {}),
         }
         self._producer: Producer | None = None
 
     def publish(self, rows: Sequence[Row], *, epoch: int) -> dict[UUID, Trouble | None]:
-        """What became of each row: None means acknowledged by all in-sync replicas.
+        """What became of the rows: None means acknowledged by all in-sync replicas; a row that is not named was not
+        tried, because one before it failed or the time was over.
 
-        Returns within little more than the time-out. Rows refused before go one by one, since a broker refuses a whole
-        batch for one bad record.
+        `rows` has the versions of an aggregate in their order. Returns within little more than the time-out.
         """
         fate: dict[UUID, Trouble | None] = {}
-        self._send([row for row in rows if not row.attempts], epoch, fate)
-        # An aggregate is on one side only: a run is never mixed (see `rows.read_unsent`).
+        failed: set[tuple[str, str]] = set()
         end = monotonic() + self._timeout
-        for row in rows:
-            if row.attempts and monotonic() < end:
-                self._send([row], epoch, fate)
+        for wave in _waves(rows):
+            ready = [row for row in wave if row.aggregate not in failed]
+            self._send(ready, epoch, fate, end)
+            failed.update(row.aggregate for row in ready if fate[row.id] is not None)
+            if monotonic() >= end:
+                break
         return fate
 
     def close(self) -> None:
         """Let go of the producer; what it still holds is unsent and will be produced again."""
         if self._producer is not None:
             self._producer.purge()
-            self._producer.flush(1.0)
+            self._flush(self._producer, 1.0)
             self._producer = None
 
-    def _send(self, rows: Sequence[Row], epoch: int, fate: dict[UUID, Trouble | None]) -> None:
-        if not rows:
-            return
+    def _send(self, rows: Sequence[Row], epoch: int, fate: dict[UUID, Trouble | None], end: float) -> None:
+        """Send rows of different aggregates together."""
         if self._producer is None:
             self._producer = Producer(self._config, logger=logger)
-        producer = self._producer
-        stopped: set[tuple[str, str]] = set()
         for row in rows:
-            if row.aggregate not in stopped and not self._produce(producer, row, epoch, fate):
-                stopped.add(row.aggregate)
-        producer.flush(self._timeout)
-        if any(fate.get(row.id, UNKNOWN) for row in rows):
-            # Neither a late report nor a late record may come into the next round.
+            self._produce(self._producer, row, epoch, fate)
+        answered = self._flush(self._producer, max(0.0, end - monotonic()))
+        if not answered:
+            # Neither a late record nor a late report may come into a later round.
             self.close()
-            for row in rows:
-                if row.aggregate not in stopped:
-                    fate.setdefault(row.id, UNKNOWN)
+        for row in rows:
+            fate.setdefault(row.id, UNANSWERED)
+        refused = [row for row in rows if (trouble := fate[row.id]) is not None and trouble.refused]
+        if answered and len(rows) > 1:
+            # A broker refuses a whole batch for one bad record: only who is refused alone is to blame.
+            for row in refused:
+                self._send([row], epoch, fate, end)
 
-    def _produce(self, producer: Producer, row: Row, epoch: int, fate: dict[UUID, Trouble | None]) -> bool:
+    def _flush(self, producer: Producer, timeout: float) -> bool:
+        """Wait for the reports; whether all have come."""
+        try:
+            return bool(producer.flush(timeout) == 0)
+        except (KafkaException, SystemError) as error:
+            # A fatal error is raised out of the reports, some of which are lost then.
+            logger.error("The producer has failed and is made anew: %s", error)
+            return False
+
+    def _produce(self, producer: Producer, row: Row, epoch: int, fate: dict[UUID, Trouble | None]) -> None:
         def note(error: KafkaError | None, _: object) -> None:
             fate[row.id] = None if error is None else _trouble(error)
 
+        fate.pop(row.id, None)
         try:
             producer.produce(
                 row.topic,
@@ -132,9 +142,19 @@ class Publisher:
         except ValueError as error:
             # The row is no event as this version knows them; `record_event` lets none of that in.
             fate[row.id] = Trouble(str(error), refused=True)
-        else:
-            return True
-        return False
+
+
+def _waves(rows: Sequence[Row]) -> list[list[Row]]:
+    """The first of each aggregate, then the second of each, and so on."""
+    waves: list[list[Row]] = []
+    places: Counter[tuple[str, str]] = Counter()
+    for row in rows:
+        place = places[row.aggregate]
+        places[row.aggregate] += 1
+        if place == len(waves):
+            waves.append([])
+        waves[place].append(row)
+    return waves
 
 
 def _envelope(row: Row) -> Envelope:
@@ -155,6 +175,10 @@ def _headers(row: Row, epoch: int) -> dict[str, bytes]:
         "version": str(row.version).encode(),
         "epoch": str(epoch).encode(),
     }
+
+
+def _log_error(error: KafkaError) -> None:
+    logger.warning("Kafka: %s", error.str())
 
 
 def _trouble(error: KafkaError) -> Trouble:

@@ -7,15 +7,15 @@ for that moment, so a take-over comes either before the write, which then does n
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import groupby
+from itertools import count, groupby
 from typing import Any
 from uuid import UUID
 
 import orjson
 from django.db import connection
 
-# How many versions of one aggregate may be produced together.
-RUN = 100
+# How many versions of one aggregate are read together. Each waits for the acknowledgement of the one before it.
+RUN = 20
 
 # Heads first, then the second of each run, and so on: no aggregate keeps the others waiting.
 READ = """
@@ -161,18 +161,10 @@ def measure_pending() -> tuple[int, float]:
     """How many rows are unsent, and the age of the oldest in seconds."""
     with connection.cursor() as cursor:
         cursor.execute(PENDING)
-        count, age = cursor.fetchone()
-    return count, age
+        pending, oldest = cursor.fetchone()
+    return pending, oldest
 
 
 def _leading_run(rows: list[Row]) -> list[Row]:
-    """What may be in flight together. Another topic or key may be another partition, and only within one does Kafka
-    keep the order; a row that was refused before goes alone, so that its refusal touches no other."""
-    head = rows[0]
-    run = [head]
-    for row in rows[1:]:
-        follows = row.version == run[-1].version + 1 and (row.topic, row.key) == (head.topic, head.key)
-        if not follows or head.attempts or row.attempts:
-            break
-        run.append(row)
-    return run
+    """The head and what follows it without a gap: behind a gap stands a row that may not be tried now."""
+    return [row for row, version in zip(rows, count(rows[0].version), strict=False) if row.version == version]

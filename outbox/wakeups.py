@@ -36,7 +36,9 @@ class Wakeups:
         return bool(readable)
 
     def wake(self) -> None:
-        """End the present wait, or the next one."""
+        """End the present wait, or the next one; after `close()` nobody waits any more."""
+        if self._closed:
+            return
         try:
             os.write(self._writer, b"!")
         except BlockingIOError:

@@ -1,0 +1,144 @@
+"""The lease: Redis decides who tries, PostgreSQL who may."""
+
+from collections.abc import Iterator
+from threading import Event
+from uuid import uuid4
+
+import pytest
+from django.db import connection, transaction
+from redis import Redis
+
+from outbox.lease import LOCK_NAME, Lease
+from outbox.models import OutboxLease
+from outbox.rows import Fenced, mark_sent
+from tests.integration.outbox_support import make_redis, wait_for
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+# Nobody listens there.
+NO_REDIS = "redis://127.0.0.1:1/0"
+
+
+@pytest.fixture
+def redis(transactional_db: None) -> Iterator[Redis]:
+    redis = make_redis()
+    redis.delete(LOCK_NAME)
+    yield redis
+    redis.delete(LOCK_NAME)
+
+
+def lease_on(redis: Redis, *, life: float = 5.0) -> Lease:
+    return Lease(redis, holder=f"test-{uuid4().hex[:8]}", life=life)
+
+
+def age_lease(seconds: float) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE outbox_outboxlease SET renewed_at = clock_timestamp() - make_interval(secs => %s)", [seconds]
+        )
+
+
+def test_one_of_two_holds_and_each_take_over_has_the_next_epoch(redis: Redis) -> None:
+    """The second gets it at once when the first lets go."""
+    one, two = lease_on(redis), lease_on(redis)
+    assert one.acquire() and one.held
+    assert not two.acquire() and not two.held
+    one.release()
+    assert not one.held
+    assert two.acquire()
+    assert two.epoch == one.epoch + 1
+    two.release()
+    assert OutboxLease.objects.get().holder == "" and redis.get(LOCK_NAME) is None
+
+
+def test_release_without_lease_and_twice_is_harmless(redis: Redis) -> None:
+    """Closing is always allowed."""
+    lease = lease_on(redis)
+    lease.release()
+    assert lease.acquire()
+    lease.release()
+    lease.release()
+
+
+def test_without_redis_the_row_alone_decides(redis: Redis) -> None:
+    """Neither two holders nor none."""
+    one, two = lease_on(make_redis(NO_REDIS)), lease_on(make_redis(NO_REDIS))
+    assert one.acquire() and one.held
+    assert not two.acquire()
+    one.release()
+    assert two.acquire()
+    two.release()
+
+
+def test_two_that_see_different_halves_of_the_network_do_not_flap(redis: Redis) -> None:
+    """The holder cannot see Redis, the candidate can: the row keeps the holder, and the lock stays free."""
+    holder, candidate = lease_on(make_redis(NO_REDIS)), lease_on(redis)
+    assert holder.acquire()
+    for _ in range(3):
+        assert not candidate.acquire()
+        assert redis.get(LOCK_NAME) is None
+    assert holder.held
+    holder.release()
+
+
+def test_a_lock_whose_grant_was_not_heard_is_recognised(redis: Redis) -> None:
+    """The stored token is ours: the first try was applied, its answer lost."""
+    lease = lease_on(redis)
+    redis.set(LOCK_NAME, lease.holder, px=60_000)
+    assert lease.acquire()
+    assert redis.pttl(LOCK_NAME) <= 5_000
+    lease.release()
+
+
+def test_the_lease_outlives_its_life_by_renewal(redis: Redis) -> None:
+    """Both halves are renewed at a third of their life, by a thread of its own."""
+    lease = lease_on(redis, life=0.6)
+    assert lease.acquire()
+    first = OutboxLease.objects.get().renewed_at
+    for _ in range(5):
+        before = OutboxLease.objects.get().renewed_at
+        wait_for(lambda before=before: OutboxLease.objects.get().renewed_at > before, "a renewal")
+        assert lease.held
+    assert (OutboxLease.objects.get().renewed_at - first).total_seconds() > 0.6
+    assert redis.get(LOCK_NAME) == lease.holder.encode()
+    lease.release()
+
+
+def test_a_lock_lost_with_a_restarted_redis_is_taken_again(redis: Redis) -> None:
+    """The row kept the holder meanwhile."""
+    lease = lease_on(redis, life=0.6)
+    assert lease.acquire()
+    redis.delete(LOCK_NAME)
+    wait_for(lambda: redis.get(LOCK_NAME) == lease.holder.encode(), "the lock again")
+    assert lease.held
+    lease.release()
+
+
+def test_a_silent_holder_is_replaced_fenced_and_counted(redis: Redis) -> None:
+    """Its next renewal is rejected, it stops and may mark nothing; a lease in time is left alone."""
+    lost, fenced = Event(), Event()
+    old = Lease(make_redis(NO_REDIS), holder="old", life=1.5, on_lost=lost.set, on_fenced=fenced.set)
+    new = Lease(make_redis(NO_REDIS), holder="new", life=1.5)
+    assert old.acquire()
+    assert not new.acquire()
+    age_lease(1.6)
+    assert new.acquire()
+    assert new.epoch == old.epoch + 1
+    assert lost.wait(5) and fenced.wait(5) and not old.held
+    with pytest.raises(Fenced):
+        mark_sent([uuid4()], epoch=old.epoch, holder=old.holder)
+    old.release()
+    assert new.held, "The release of the fenced one must not touch the new one's lease."
+    assert OutboxLease.objects.get().holder == "new"
+    new.release()
+
+
+def test_work_stops_when_renewal_is_late_whatever_redis_says(redis: Redis) -> None:
+    """The row is locked, so no renewal comes through: by the monotonic clock the work is over within the life."""
+    lease = lease_on(redis, life=0.9)
+    assert lease.acquire()
+    with transaction.atomic():
+        OutboxLease.objects.select_for_update().get()
+        wait_for(lambda: not lease.held, "the end of the work")
+    wait_for(lambda: lease.held, "the renewal after all, since nobody has taken over")
+    lease.release()

@@ -19,6 +19,7 @@ from kafka_layer.partition import partition_of
 from kafka_layer.producer import RecordProducer
 from kafka_layer.reader import Reader
 from kafka_layer.routes import Routes
+from kafka_layer.shared import SharedChannel
 from kafka_layer.wakeups import Wakeups
 
 METADATA_TIMEOUT = 2.0  # seconds; asked again until somebody gives up
@@ -52,6 +53,7 @@ class Engine:
         self._producer: RecordProducer | None = None
         self._counts: Mapping[str, int] | None = None
         self._reader: Reader | None = None
+        self._shared: dict[str, SharedChannel] = {}  # channel without "!" -> its reader in this process
         self._waiters: set[asyncio.Future[None]] = set()  # for the reader to be ready
         self._trouble: LayerError | None = None  # why the reader is not ready yet
         self._closed: LayerClosed | None = None
@@ -86,6 +88,23 @@ class Engine:
                 self._waiters.discard(waiter)
         return self.fanout
 
+    def shared(self, channel: str) -> SharedChannel:
+        """The reader of a channel that other processes may read too; it lives as long as this."""
+        with self._lock:
+            if self._closed is not None:
+                raise self._closed
+            if channel not in self._shared:
+                self._shared[channel] = SharedChannel(
+                    channel,
+                    self._routes.own_topic,
+                    self._client,
+                    self.mailboxes,
+                    self.counters,
+                    expiry=self._limits.expiry,
+                    on_death=self._end,
+                )
+            return self._shared[channel]
+
     def home(self, key: str, topic: str) -> tuple[str, int]:
         """Topic and partition of a key. Raises LayerError before the first connection."""
         if self._counts is None:
@@ -101,6 +120,9 @@ class Engine:
             self._closed = self._closed or error
             reader, self._reader = self._reader, None
             producer, self._producer = self._producer, None
+            shared, self._shared = list(self._shared.values()), {}
+        for channel in shared:
+            channel.close()
         if reader is not None:
             reader.close()
         if producer is not None:

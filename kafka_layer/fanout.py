@@ -207,6 +207,8 @@ class Fanout:
         record = self._record(message, position, group.name if group else key, headers, arrived)
         if tail.window is None:
             channel = channel_of(headers)
+            if channel is not None and key != self._inbox:
+                return  # for a channel that happens to have a group's name
             if channel is not None:
                 self._mailboxes.deliver(channel, self._entry(record, expires=True), wakeups)
                 return

@@ -169,15 +169,15 @@ class KafkaChannelLayer(BaseChannelLayer):  # type: ignore[misc]
         """Raises ChannelFull when a channel of this process is full, or the producer's queue."""
         self.require_valid_channel_name(channel)
         self._require_message(message)
-        process_id = self._owner(channel)
         engine = self._engine
         value = LAYER_CODEC.encode(message)
-        if process_id == engine.process_id:
+        owner = _owner(channel)
+        if owner == engine.process_id:
             if not engine.mailboxes.put(channel, partial(LAYER_CODEC.decode, value)):
                 raise ChannelFull(channel)
             return
         producer = await engine.producer()
-        key = f"{process_id}!"
+        key = f"{owner}!" if owner else channel
         home = engine.home(key, self._routes.own_topic)
         try:
             producer.produce_unconfirmed(home, key, value, {CHANNEL_HEADER: channel})
@@ -190,11 +190,18 @@ class KafkaChannelLayer(BaseChannelLayer):  # type: ignore[misc]
         """
         self.require_valid_channel_name(channel)
         engine = self._engine
-        self._require_own(channel, engine)
-        await engine.start()
+        shared = None
+        if _owner(channel):
+            self._require_own(channel, engine)
+            await engine.start()
+        else:
+            await engine.producer()  # says what is in the way when Kafka cannot be reached
+            shared = engine.shared(channel)
         while True:
             waiter = asyncio.get_running_loop().create_future()
             entry = engine.mailboxes.take(channel, waiter)
+            if entry is None and shared is not None:
+                shared.ask()
             if entry is None:
                 try:
                     await waiter
@@ -266,15 +273,18 @@ class KafkaChannelLayer(BaseChannelLayer):  # type: ignore[misc]
         if "__asgi_channel__" in message:
             raise ValueError("The key __asgi_channel__ is reserved.")
 
-    def _owner(self, channel: str) -> str:
-        """The id of the process that the channel belongs to."""
-        if "!" not in channel:
-            raise Unsupported(f"Channel {channel!r}: channels that several processes read are not supported yet.")
-        return channel.partition("!")[0].rpartition(".")[2]
-
     def _require_own(self, channel: str, engine: Engine) -> None:
-        if self._owner(channel) != engine.process_id:
+        owner = _owner(channel)
+        if owner is None:
+            raise Unsupported(f"Channel {channel!r} has no '!': as a member of groups it is not supported yet.")
+        if owner != engine.process_id:
             raise Unsupported(f"Channel {channel!r} belongs to another process, and only that one can do this.")
+
+
+def _owner(channel: str) -> str | None:
+    """The id of the process that the channel belongs to; None when any process may read it."""
+    local, mark, _ = channel.partition("!")
+    return local.rpartition(".")[2] if mark else None
 
 
 def _close_at_exit(reference: "weakref.ref[KafkaChannelLayer]") -> None:

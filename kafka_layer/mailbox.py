@@ -131,6 +131,16 @@ class Mailboxes:
             if channel in self._mailboxes:
                 self._mailboxes[channel].waiters.discard(waiter)
 
+    def is_empty(self, channel: str) -> bool:
+        with self._lock:
+            return channel not in self._mailboxes or not len(self._mailboxes[channel])
+
+    def is_empty_and_awaited(self, channel: str) -> bool:
+        """Whether somebody waits for a message that is not there yet."""
+        with self._lock:
+            mailbox = self._mailboxes.get(channel)
+            return mailbox is not None and bool(mailbox.waiters) and not len(mailbox)
+
     def sweep(self) -> None:
         """Forget channels that nobody reads, and memberships that were not renewed."""
         now = time.monotonic()

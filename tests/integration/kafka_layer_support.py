@@ -91,6 +91,7 @@ def peer_process(config: dict[str, Any]) -> Iterator[Peer]:
 
 async def _serve(config: dict[str, Any]) -> None:
     channels: list[str] = []
+    tasks: list[asyncio.Future[None]] = []
     async with running_layer(config) as layer:
         subscription = layer.subscription()
 
@@ -118,7 +119,21 @@ async def _serve(config: dict[str, Any]) -> None:
                 return ["batch", *(record.message["n"] for record in item.records)]
             return ["gap", item.missed_from.offset, item.oldest.offset]
 
+        drained: list[Any] = []
+
+        async def drain(channel: str) -> None:
+            async def keep_receiving() -> None:
+                while True:
+                    drained.append((await layer.receive(channel))["n"])
+
+            tasks.append(asyncio.ensure_future(keep_receiving()))
+
+        async def show_drained() -> list[Any]:
+            return drained
+
         actions = {
+            "drain": drain,
+            "drained": show_drained,
             "publish": publish,
             "subscribe": subscribe,
             "next": next_item,
@@ -130,6 +145,8 @@ async def _serve(config: dict[str, Any]) -> None:
         while line := await asyncio.to_thread(sys.stdin.readline):
             action, *args = json.loads(line)
             print(json.dumps(await actions[action](*args)), flush=True)
+        for task in tasks:
+            task.cancel()
 
 
 if __name__ == "__main__":

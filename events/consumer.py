@@ -8,13 +8,13 @@ import logging
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Event
 from time import monotonic
 from typing import Protocol
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
-from django.db import InterfaceError, OperationalError, close_old_connections
+from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, close_old_connections
 from prometheus_client import Counter
 from redis.exceptions import RedisError
 
@@ -30,8 +30,10 @@ BATCH = 500  # records
 POLL = 0.2  # seconds
 MAX_BACKOFF = 5.0  # seconds
 
-# Faults of a service, not of a record.
-TRANSIENT = (OperationalError, InterfaceError, RedisError, KafkaException)
+# Faults of a service, not of a record: a lost connection, a read-only standby, a table that is not migrated yet …
+TRANSIENT = (DatabaseError, InterfaceError, RedisError, KafkaException, ConnectionError, TimeoutError)
+# … except what PostgreSQL says about the values themselves.
+PERMANENT = (DataError, IntegrityError)
 
 handled_total = Counter("chat_event_records_handled_total", "Records handled by the event consumer.", ["topic"])
 set_aside_total = Counter("chat_event_records_dead_total", "Records set aside on the dead-letter topic.", ["topic"])
@@ -66,11 +68,12 @@ class TopicHandler(Protocol):
 
 @dataclass(slots=True)
 class Stall:
-    """A partition that waits for a service: its records are tried again at `retry_at` (monotonic seconds)."""
+    """A paused partition that waits for a service: its records are tried again at `retry_at` (monotonic seconds)."""
 
-    records: list[ReceivedRecord]
     attempts: int
     retry_at: float
+    # Empty: it is still to be asked where to begin.
+    records: list[ReceivedRecord] = field(default_factory=list)
 
 
 class EventConsumer:
@@ -79,8 +82,16 @@ class EventConsumer:
     `run()` returns after `stop()`, which may be called from a signal handler: the batch in hand is finished.
     """
 
-    def __init__(self, bootstrap_servers: str, *, handlers: Mapping[Topic, TopicHandler]) -> None:
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        *,
+        handlers: Mapping[Topic, TopicHandler],
+        group: str = GROUP,
+        max_backoff: float = MAX_BACKOFF,
+    ) -> None:
         self._handlers: dict[str, TopicHandler] = {topic.value: handler for topic, handler in handlers.items()}
+        self._max_backoff = max_backoff
         self._dead_letters = DeadLetters(bootstrap_servers)
         self._stopping = Event()
         # (topic, partition) → what waits there; such a partition is paused.
@@ -88,7 +99,7 @@ class EventConsumer:
         self._consumer = Consumer(
             {
                 "bootstrap.servers": bootstrap_servers,
-                "group.id": GROUP,
+                "group.id": group,
                 "client.id": "event-consumer",
                 "enable.auto.commit": False,
                 # Never `latest`: a record that was there before the first assignment must be handled too.
@@ -112,7 +123,12 @@ class EventConsumer:
         try:
             while not self._stopping.is_set():
                 for (topic, partition), records in self._poll().items():
-                    self._handle(topic, partition, records, attempts=0)
+                    stall = self._stalls.get((topic, partition))
+                    if stall is None:
+                        self._handle(topic, partition, records, attempts=0)
+                    elif stall.records:
+                        # They were fetched before the pause took effect.
+                        stall.records.extend(records)
                 self._retry_stalls()
         finally:
             self._consumer.close()
@@ -135,25 +151,24 @@ class EventConsumer:
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Go on from where the database says, which is right also when a commit was lost."""
+        waiting: list[TopicPartition] = []
         for partition in partitions:
-            offset = self._ask_start(partition.topic, partition.partition)
-            if offset is not None:
-                partition.offset = offset
+            try:
+                offset = self._start_offset(partition.topic, partition.partition)
+            except TRANSIENT as error:
+                # Without the database's word nothing may be stored; the group must not wait for it either.
+                self._note_stall(partition.topic, partition.partition, [], 1, error)
+                waiting.append(partition)
+            else:
+                partition.offset = partition.offset if offset is None else offset
         consumer.incremental_assign(partitions)
+        if waiting:
+            consumer.pause(waiting)
         logger.info("Assigned: %s", _names(partitions))
 
-    def _ask_start(self, topic: str, partition: int) -> int | None:
-        """The handler's start offset. The database may be away: without its word nothing may be stored, so wait."""
-        attempts = 0
-        while True:
-            try:
-                close_old_connections()
-                return self._handlers[topic].start_offset(partition)
-            except TRANSIENT as error:
-                attempts += 1
-                logger.warning("%s[%d] waits for its start offset: %s", topic, partition, error)
-                if self._stopping.wait(_backoff(attempts)):
-                    raise
+    def _start_offset(self, topic: str, partition: int) -> int | None:
+        close_old_connections()
+        return self._handlers[topic].start_offset(partition)
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         for partition in partitions:
@@ -164,22 +179,17 @@ class EventConsumer:
     # Handling
 
     def _handle(self, topic: str, partition: int, records: list[ReceivedRecord], *, attempts: int) -> None:
-        """Store a batch, or leave it stalled; afterwards the partition stands behind the batch or is paused."""
-        stall = self._stalls.get((topic, partition))
-        if stall is not None and attempts == 0:
-            # It was fetched before the pause took effect.
-            stall.records.extend(records)
-            return
+        """Store a batch; afterwards the partition stands behind it, or waits with the rest of it."""
         done = 0
         try:
             close_old_connections()
             for part in self._parts(self._handlers[topic], records):
                 done += part
-        except TRANSIENT as error:
-            self._stall(topic, partition, records[done:], attempts + 1, error)
         except OffsetConflict as error:
             logger.warning("%s Reading on from the stored offset.", error)
-            self._seek_to_stored(topic, partition)
+            self._seek_to_stored(topic, partition, attempts=attempts)
+        except TRANSIENT as error:
+            self._stall(topic, partition, records[done:], attempts + 1, error)
         else:
             self._resume(topic, partition)
         if done:
@@ -190,9 +200,9 @@ class EventConsumer:
         """Store records, halving around what is bad; yields how many more are dealt with after each step."""
         try:
             handler.store(records)
-        except (*TRANSIENT, OffsetConflict):
-            raise
         except Exception as error:
+            if isinstance(error, OffsetConflict) or _is_transient(error):
+                raise
             if len(records) > 1:
                 middle = len(records) // 2
                 yield from self._parts(handler, records[:middle])
@@ -203,7 +213,7 @@ class EventConsumer:
 
     def _set_aside(self, handler: TopicHandler, record: ReceivedRecord, error: Exception) -> None:
         """The dead letter is acknowledged before the offset moves: nothing is dropped in between."""
-        reason = str(error) if isinstance(error, InvalidRecord) else f"{type(error).__name__}: {error}"
+        reason = _reason(error)
         self._dead_letters.produce(record, reason=reason)
         handler.skip(record)
         set_aside_total.labels(record.topic).inc()
@@ -225,26 +235,47 @@ class EventConsumer:
         self, topic: str, partition: int, records: list[ReceivedRecord], attempts: int, error: Exception
     ) -> None:
         """Pause the partition and keep its records; polling goes on, so that the group keeps this member."""
+        if (topic, partition) not in self._stalls:
+            self._consumer.pause([TopicPartition(topic, partition)])
+        self._note_stall(topic, partition, records, attempts, error)
+
+    def _note_stall(
+        self, topic: str, partition: int, records: list[ReceivedRecord], attempts: int, error: Exception
+    ) -> None:
         retries_total.labels(topic).inc()
         if attempts == 1:
-            logger.warning("%s[%d]@%d waits: %s", topic, partition, records[0].offset, error)
-            self._consumer.pause([TopicPartition(topic, partition)])
-        self._stalls[topic, partition] = Stall(records, attempts, monotonic() + _backoff(attempts))
+            logger.warning("%s[%d] waits: %s", topic, partition, _reason(error))
+        self._stalls[topic, partition] = Stall(attempts, monotonic() + self._backoff(attempts), records)
 
     def _retry_stalls(self) -> None:
         for (topic, partition), stall in list(self._stalls.items()):
-            if monotonic() >= stall.retry_at:
+            if monotonic() < stall.retry_at:
+                continue
+            if stall.records:
                 self._handle(topic, partition, stall.records, attempts=stall.attempts)
+            else:
+                self._seek_to_stored(topic, partition, attempts=stall.attempts)
 
     def _resume(self, topic: str, partition: int) -> None:
         if self._stalls.pop((topic, partition), None) is not None:
             logger.info("%s[%d] goes on.", topic, partition)
             self._consumer.resume([TopicPartition(topic, partition)])
 
-    def _seek_to_stored(self, topic: str, partition: int) -> None:
-        offset = self._ask_start(topic, partition)
-        self._resume(topic, partition)
-        self._consumer.seek(TopicPartition(topic, partition, 0 if offset is None else offset))
+    def _seek_to_stored(self, topic: str, partition: int, *, attempts: int) -> None:
+        """Read on from where the database says; None there means from where the group stood when it was assigned."""
+        try:
+            offset = self._start_offset(topic, partition)
+            if offset is not None:
+                self._consumer.seek(TopicPartition(topic, partition, offset))
+        except TRANSIENT as error:
+            self._stall(topic, partition, [], attempts + 1, error)
+        else:
+            self._resume(topic, partition)
+
+    def _backoff(self, attempts: int) -> float:
+        """Seconds to wait: doubling up to a cap, with full jitter above a tenth of it."""
+        cap = min(self._max_backoff, 0.1 * 2 ** min(attempts, 10))
+        return random.uniform(cap / 10, cap)  # noqa: S311 (jitter, no secret)
 
 
 def _received(message: Message) -> ReceivedRecord:
@@ -260,10 +291,15 @@ def _received(message: Message) -> ReceivedRecord:
     )
 
 
-def _backoff(attempts: int) -> float:
-    """Seconds to wait: doubling up to a cap, with full jitter above a tenth of it."""
-    cap = min(MAX_BACKOFF, 0.1 * 2**attempts)
-    return random.uniform(cap / 10, cap)  # noqa: S311 (jitter, no secret)
+def _is_transient(error: Exception) -> bool:
+    return isinstance(error, TRANSIENT) and not isinstance(error, PERMANENT)
+
+
+def _reason(error: Exception) -> str:
+    """One line. What PostgreSQL adds in further lines names values, which may be somebody's words."""
+    if isinstance(error, InvalidRecord):
+        return str(error)
+    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
 
 
 def _names(partitions: Sequence[TopicPartition]) -> str:

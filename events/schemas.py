@@ -35,6 +35,8 @@ Id = Annotated[int, Field(ge=1, lt=2**63)]
 Uuid = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 Time = Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")]
 
+Kind = Literal["public", "private", "direct"]
+
 
 class EventData(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True)
@@ -57,7 +59,7 @@ class UserCreated(EventData):
 class RoomCreated(EventData):
     id: Id
     name: Name
-    kind: Literal["public", "private", "direct"]
+    kind: Kind
     owner: Name
     created: Time
 
@@ -71,7 +73,11 @@ class RoomUpdated(RoomCreated):
 
 
 class RoomDeleted(EventData):
+    """`kind` tells whom the end of the room concerns, now that nobody can be asked."""
+
     id: Id
+    kind: Kind | None = None
+    kind: Literal["public", "private", "direct"]
 
     @property
     def subject(self) -> str:

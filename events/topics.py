@@ -25,11 +25,13 @@ class TopicSpec:
 
     partitions: int
     retention: timedelta
+    max_message_bytes: int = 1_048_588  # Kafka's default
 
     def config(self, *, replication: int) -> dict[str, str]:
         return {
             "cleanup.policy": "delete",
             "retention.ms": str(int(self.retention.total_seconds() * 1000)),
+            "max.message.bytes": str(self.max_message_bytes),
             # People are shown the broker's clock, and repeats are recognised within a window of it.
             "message.timestamp.type": "LogAppendTime",
             # From three replicas on, two must have a record before it is acknowledged.
@@ -43,5 +45,6 @@ TOPICS: Mapping[str, TopicSpec] = {
     Topic.MESSAGE_CREATED: TopicSpec(partitions=3, retention=timedelta(days=7)),
     Topic.ROOM_NOTIFICATION: TopicSpec(partitions=3, retention=timedelta(days=1)),
     Topic.MESSAGE_NOTIFICATION: TopicSpec(partitions=3, retention=timedelta(hours=1)),
-    Topic.DEAD_LETTER: TopicSpec(partitions=1, retention=timedelta(days=30)),
+    # Room for the largest record of any topic and the headers that explain it.
+    Topic.DEAD_LETTER: TopicSpec(partitions=1, retention=timedelta(days=30), max_message_bytes=2 * 1_048_588),
 }

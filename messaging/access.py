@@ -16,8 +16,9 @@ from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 
 from accounts.errors import ChatError, ErrorCode
+from accounts.models import AccessChange
 from messaging.database import in_database
-from rooms.models import AccessChange, Membership, Room
+from rooms.models import Membership, Room
 
 logger = logging.getLogger(__name__)
 
@@ -27,8 +28,8 @@ LOOK_BACK = timedelta(seconds=10)
 # How long cached rights hold while PostgreSQL is away.
 GRACE = 60.0  # seconds
 
-# (room id or None for the account itself)
-Listener = Callable[[int | None], None]
+# Called with the room (None: the account itself) and the reason of the change.
+Listener = Callable[[int | None, str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class AccessCache:
         self._looked_at = monotonic()
 
     def listen(self, user: int, listener: Listener) -> None:
-        """Call `listener` with a room's pk, or None for the account, whenever the rights of `user` may have changed."""
+        """Call `listener` whenever the rights of the person may have changed."""
         self._listeners.setdefault(user, set()).add(listener)
 
     def unlisten(self, user: int, listener: Listener) -> None:
@@ -83,7 +84,7 @@ class AccessCache:
         """Raise `ChatError` unless the person may send to the room now: also `muted`."""
         require_unmuted(await self.require_member(user, room))
 
-    def invalidate(self, user: int, room: int | None) -> None:
+    def invalidate(self, user: int, room: int | None, reason: str) -> None:
         """Forget the rights of a person in a room (None: everywhere) and tell the person's sockets."""
         self._invalidations += 1
         if room is None:
@@ -91,7 +92,7 @@ class AccessCache:
         else:
             self._known.pop((user, room), None)
         for listener in tuple(self._listeners.get(user, ())):
-            listener(room)
+            listener(room, reason)
 
     async def watch(self) -> None:
         """Read new AccessChange rows once a second, for ever; a failing database is logged once and tried again."""
@@ -109,13 +110,13 @@ class AccessCache:
             self._looked_at = monotonic()
             self._act_on(changes)
 
-    def _act_on(self, changes: "list[tuple[int, int, int | None, datetime]]") -> None:
-        for pk, user, room, created_at in changes:
-            if pk not in self._seen:
-                self._seen[pk] = created_at
-                self.invalidate(user, room)
+    def _act_on(self, changes: list[AccessChange]) -> None:
+        for change in changes:
+            if change.pk not in self._seen:
+                self._seen[change.pk] = change.created_at
+                self.invalidate(change.user_id, change.room_id, change.reason)
         if changes:
-            horizon = max(change[3] for change in changes) - 2 * LOOK_BACK
+            horizon = max(change.created_at for change in changes) - 2 * LOOK_BACK
             self._seen = {pk: created_at for pk, created_at in self._seen.items() if created_at > horizon}
 
 
@@ -137,6 +138,5 @@ def read_access(user: int, room: int) -> RoomAccess:
     raise ChatError(ErrorCode.NOT_FOUND, "There is no such room.")
 
 
-def _recent_changes() -> list[tuple[int, int, int | None, datetime]]:
-    rows = AccessChange.objects.filter(created_at__gt=timezone.now() - LOOK_BACK)
-    return list(rows.values_list("pk", "user_id", "room_id", "created_at"))
+def _recent_changes() -> list[AccessChange]:
+    return list(AccessChange.objects.filter(created_at__gt=timezone.now() - LOOK_BACK).order_by("pk"))

@@ -21,11 +21,10 @@ from messaging.log import group_of, room_of
 from messaging.protocol import CloseCode, Frame, SendFrame
 from messaging.resume import enter_stream
 from messaging.socket import Receive, Send, Socket
-from rooms.services import join_room
+from rooms.services import ROOM_LIST, join_room, private_room_state
 
 logger = logging.getLogger(__name__)
 
-ROOM_LIST = "rooms"
 # Messages of one socket that wait for their acknowledgement; what comes on top waits in the queue of frames.
 MAX_IN_FLIGHT = 32
 
@@ -66,14 +65,15 @@ class Visit:
 
     def __init__(self, hub: Hub, user: User, receive: Receive, send: Send) -> None:
         self._hub = hub
+        self._user = user
         self._user_id: int = user.pk
         self._username: str = user.username
-        self._generation: int = user.token_generation
         self._subscription = hub.log.layer.subscription()
         self._socket = Socket(receive, send, self._subscription, handle=self._handle, show=self._show)
         self._session = ""
         # Rooms whose stream this socket gets.
         self._rooms: set[int] = set()
+        self._follows_list = False
         self._in_flight = asyncio.Semaphore(MAX_IN_FLIGHT)
         # Work besides the socket's own tasks: sends that wait for acknowledgement, rights that are read again.
         self._tasks: set[asyncio.Task[None]] = set()
@@ -112,6 +112,7 @@ class Visit:
         id = protocol.require_id(frame)
         if frame.get("rooms") is True:
             await self._subscription.join(ROOM_LIST)
+            self._follows_list = True
             self._socket.post({"type": "subscribed", "id": id, "rooms": True})
             return
         room = protocol.require_room(frame)
@@ -140,8 +141,7 @@ class Visit:
         except ChatError as problem:
             if problem.code != ErrorCode.NOT_MEMBER:
                 raise
-            await in_database(join_room)(room=room, user=self._user_id)
-            self._hub.access.invalidate(self._user_id, room)
+            await in_database(join_room)(room_id=room, user=self._user)
             await self._hub.access.require_member(self._user_id, room)
             return True
         return False
@@ -150,6 +150,7 @@ class Visit:
         id = protocol.require_id(frame)
         if frame.get("rooms") is True:
             await self._subscription.leave(ROOM_LIST)
+            self._follows_list = False
             self._socket.post({"type": "unsubscribed", "id": id, "rooms": True})
             return
         room = protocol.require_room(frame)
@@ -201,7 +202,8 @@ class Visit:
                 return news.text
             case "user":
                 for record in item.records:
-                    self._hub.access.invalidate(self._user_id, record.message.get("data", {}).get("room"))
+                    data = record.message["data"]
+                    self._hub.access.invalidate(self._user_id, data["room"], data["reason"])
         return None
 
     def _fill_gap(self, gap: Gap) -> None:
@@ -211,7 +213,7 @@ class Visit:
         if prefix in {"room", ROOM_LIST}:
             self._socket.close(CloseCode.TOO_SLOW)
         elif prefix == "user":
-            self._hub.access.invalidate(self._user_id, None)
+            self._hub.access.invalidate(self._user_id, None, "signed_out")
 
     async def _show_private(self, news: tuple[tuple[int, Frame], ...]) -> None:
         """Pass on what is new about private rooms that the person is a member of."""
@@ -224,29 +226,36 @@ class Visit:
 
     # Rights
 
-    def _access_changed(self, room: int | None) -> None:
+    def _access_changed(self, room: int | None, reason: str) -> None:
         if room is None:
             self._spawn(self._check_account())
-        if room is None or room in self._rooms:
-            for entered in [room] if room is not None else list(self._rooms):
-                self._spawn(self._check_room(entered))
+        for entered in list(self._rooms) if room is None else [room]:
+            if entered in self._rooms:
+                self._spawn(self._check_room(entered, reason))
+        if room is not None and reason == "added" and self._follows_list:
+            self._spawn(self._show_added(room))
 
     async def _check_account(self) -> None:
         user = await in_database(User.objects.filter(pk=self._user_id).only("is_active", "token_generation").first)()
         if user is None or not user.is_active:
             self._socket.close(CloseCode.DEACTIVATED)
-        elif user.token_generation != self._generation:
+        elif user.token_generation != self._user.token_generation:
             self._socket.close(CloseCode.SIGNED_OUT)
 
-    async def _check_room(self, room: int) -> None:
+    async def _check_room(self, room: int, reason: str) -> None:
         try:
             await self._hub.access.require_member(self._user_id, room)
         except ChatError as problem:
             if problem.code == ErrorCode.UNAVAILABLE or room not in self._rooms:
                 return
             await self._end_stream(room)
-            reason = await in_database(removal_reason)(self._user_id, room)
             self._socket.post({"type": "removed", "room": room, "reason": reason})
+
+    async def _show_added(self, room: int) -> None:
+        """A private room appears in the list of somebody who was added to it; public ones are there already."""
+        state = await in_database(private_room_state)(room)
+        if state is not None:
+            self._socket.post({"type": "room_created", "room": state})
 
     # The end
 

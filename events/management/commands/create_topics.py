@@ -6,7 +6,8 @@ from confluent_kafka import KafkaException
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from events.topics import WrongPartitions, create_topics
+from events.errors import TopicMismatch
+from events.provisioning import create_topics
 
 
 class Command(BaseCommand):
@@ -15,7 +16,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             created = create_topics(settings.KAFKA_BOOTSTRAP_SERVERS, replication=settings.KAFKA_REPLICATION)
-        except WrongPartitions as error:
+        except TopicMismatch as error:
             raise CommandError(str(error)) from error
         except KafkaException as error:
             raise CommandError(

@@ -1,11 +1,14 @@
 """Read the created topics: messages into PostgreSQL, people and rooms into Redis, notifications to the web."""
 
+import logging
+import signal
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand
+from prometheus_client import start_http_server
 
-from accounts.cache import UserCacheHandler
+from accounts.cache import UserCacheHandler, VersionedCache
 from events.consumer import EventConsumer
 from events.topics import Topic
 from messaging.log import current_epoch
@@ -13,14 +16,24 @@ from messaging.storage import MessageStorage
 from rooms.cache import RoomCacheHandler
 
 
+logger = logging.getLogger(__name__)
+
+
 class Command(BaseCommand):
     help = __doc__
 
     def handle(self, *args: Any, **options: Any) -> None:
         epoch = current_epoch(settings.KAFKA_BOOTSTRAP_SERVERS)
+        cache = VersionedCache(settings.REDIS_URL, **settings.REDIS_OPTIONS)
         handlers = {
             Topic.MESSAGE_CREATED: MessageStorage(epoch=epoch, on_stored=lambda rows: None),
-            Topic.USER_CREATED: UserCacheHandler(settings.REDIS_URL),
-            Topic.ROOM_CREATED: RoomCacheHandler(settings.REDIS_URL, settings.KAFKA_BOOTSTRAP_SERVERS),
+            Topic.USER_CREATED: UserCacheHandler(cache),
+            Topic.ROOM_CREATED: RoomCacheHandler(cache, settings.KAFKA_BOOTSTRAP_SERVERS),
         }
-        EventConsumer(settings.KAFKA_BOOTSTRAP_SERVERS, handlers=handlers).run()
+        consumer = EventConsumer(settings.KAFKA_BOOTSTRAP_SERVERS, handlers=handlers)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: consumer.stop())
+        if settings.METRICS_PORT:
+            start_http_server(settings.METRICS_PORT, addr="127.0.0.1")
+        consumer.run()
+        logger.info("The event consumer has stopped.")

@@ -1,0 +1,103 @@
+"""People. Only `accounts.services` and its steps write these rows."""
+
+import re
+import unicodedata
+from typing import Any, Self
+
+from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.contrib.auth.models import PermissionsMixin
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.db.models.functions import Now
+from django.utils.crypto import salted_hmac
+
+MAX_USERNAME = 20
+# Letters and digits of any script; marks belong to the letters of many.
+ALLOWED_SIGNS = frozenset("_.-")
+
+
+def username_key(username: str) -> str:
+    """The form in which user ids are compared: NFC, without regard to case."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", username).casefold())
+
+
+def validate_username(username: str) -> None:
+    """Raise `ValidationError` unless this is a user id: 1 to 20 letters or digits of any script, `_`, `.` and `-`."""
+    if not 1 <= len(username) <= MAX_USERNAME:
+        raise ValidationError(f"A user id has 1 to {MAX_USERNAME} characters.")
+    if not all(sign in ALLOWED_SIGNS or unicodedata.category(sign)[0] in "LNM" for sign in username):
+        raise ValidationError("A user id has letters, digits, '_', '.' and '-' only.")
+    if re.fullmatch(r"\.+", username):
+        raise ValidationError("A user id is more than dots.")
+    if unicodedata.normalize("NFC", username) != username:
+        raise ValidationError("A user id is written in Unicode's composed form (NFC).")
+
+
+class UserManager(BaseUserManager):
+    def get_by_natural_key(self, username: str | None) -> "User":
+        """Find a person without regard to case; this is how Django signs people in."""
+        return self.get(username_key=username_key(username or ""))
+
+    def create_user(self, username: str, password: str | None = None, **fields: Any) -> "User":
+        # The services import this module.
+        from accounts.services import register_user
+
+        return register_user(username=username, password=password, **fields)
+
+    def create_superuser(self, username: str, password: str | None = None, **fields: Any) -> "User":
+        return self.create_user(username, password, is_staff=True, is_superuser=True, **fields)
+
+
+class User(AbstractBaseUser, PermissionsMixin):
+    """A person or a program. `username` is the protocol's user id and never changes."""
+
+    username = models.CharField("user id", max_length=MAX_USERNAME, unique=True, validators=[validate_username])
+    username_key = models.CharField(max_length=80, unique=True, editable=False)
+    is_active = models.BooleanField(default=True, help_text="Unset to deactivate the account.")
+    is_staff = models.BooleanField("may use the admin", default=False)
+    token_generation = models.IntegerField(
+        default=0, editable=False, help_text="Tokens and sessions of an older generation are void."
+    )
+    version = models.BigIntegerField(default=0, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = UserManager()
+
+    USERNAME_FIELD = "username"
+
+    class Meta:
+        ordering = ["username_key"]
+
+    def __str__(self) -> str:
+        return self.username
+
+    def clean(self) -> None:
+        self.username = unicodedata.normalize("NFC", self.username)
+        self.username_key = username_key(self.username)
+        taken = type(self).objects.filter(username_key=self.username_key).exclude(pk=self.pk)
+        if taken.exists():
+            raise ValidationError({"username": "This user id is taken."})
+
+    def _get_session_auth_hash(self, secret: str | bytes | None = None) -> str:
+        """Sessions end with a password change, as Django's own do, and with signing out everywhere."""
+        value = f"{self.password}:{self.token_generation}"
+        return salted_hmac("accounts.session", value, secret=secret, algorithm="sha256").hexdigest()
+
+    @classmethod
+    def named(cls, username: str) -> Self:
+        """A person who is not saved yet."""
+        username = unicodedata.normalize("NFC", username)
+        return cls(username=username, username_key=username_key(username))
+
+
+class AccessChange(models.Model):
+    """Somebody's rights have changed. Written in the transaction that changes them, read once a second by each web
+    process: this way reaches the sockets also while Kafka or the poller stands still."""
+
+    user_id = models.BigIntegerField()
+    room_id = models.BigIntegerField(null=True, help_text="None: the account itself.")
+    reason = models.CharField(max_length=20)
+    created_at = models.DateTimeField(db_default=Now(), db_index=True)
+
+    def __str__(self) -> str:
+        return f"{self.reason}: user {self.user_id}, room {self.room_id}"

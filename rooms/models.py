@@ -1,0 +1,82 @@
+"""Rooms and who is in them. Only `rooms.services` and its steps write these rows (`last_seq`: `messaging.storage`)."""
+
+from typing import Self
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.db.models import Exists, OuterRef, Q
+
+MAX_NAME = 80
+
+
+def clean_name(name: str) -> str:
+    """A room's name as it is stored: trimmed. Raise `ValidationError` unless it has 1 to 80 printable characters."""
+    name = name.strip()
+    if not 1 <= len(name) <= MAX_NAME:
+        raise ValidationError(f"A room's name has 1 to {MAX_NAME} characters.")
+    if not name.isprintable():
+        raise ValidationError("A room's name has printable characters only.")
+    return name
+
+
+class RoomQuerySet(models.QuerySet["Room"]):
+    def visible_to(self, user: int) -> Self:
+        """Rooms that the person with this pk may know of: public ones, and those the person is a member of."""
+        mine = Membership.objects.filter(room=OuterRef("pk"), user_id=user)
+        return self.filter(Q(kind=Room.Kind.PUBLIC) | Exists(mine))
+
+
+class Room(models.Model):
+    """A place to chat."""
+
+    class Kind(models.TextChoices):
+        PUBLIC = "public"
+        PRIVATE = "private"
+        DIRECT = "direct"
+
+    name = models.CharField(max_length=MAX_NAME)
+    kind = models.CharField(max_length=7, choices=Kind.choices, default=Kind.PUBLIC)
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="owned_rooms")
+    version = models.BigIntegerField(default=0, editable=False)
+    last_seq = models.BigIntegerField(
+        default=0, editable=False, help_text="Number of people's messages that were stored; given by the event consumer."
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = RoomQuerySet.as_manager()
+
+    class Meta:
+        indexes = [models.Index(fields=["-created_at", "-id"], name="room_newest")]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def clean(self) -> None:
+        self.name = clean_name(self.name)
+
+
+class Membership(models.Model):
+    """A person in a room. `read_seq`: up to where the person has read; nothing before `joined_seq` counts as unread."""
+
+    class Role(models.TextChoices):
+        OWNER = "owner"
+        MODERATOR = "moderator"
+        MEMBER = "member"
+
+    room = models.ForeignKey(Room, on_delete=models.CASCADE, related_name="memberships")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=9, choices=Role.choices, default=Role.MEMBER)
+    joined_at = models.DateTimeField(auto_now_add=True)
+    joined_seq = models.BigIntegerField(default=0, editable=False)
+    read_seq = models.BigIntegerField(default=0, editable=False)
+    muted_until = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["room", "user"], name="member_once"),
+            models.UniqueConstraint(fields=["room"], condition=Q(role="owner"), name="one_owner_a_room"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user} in {self.room}"

@@ -1,0 +1,210 @@
+"""The use cases that write rooms and memberships. "Returned" means "committed"; the `…_step` functions are shared and
+serve the admin, whose own transaction holds row and outbox row."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+
+from accounts.errors import ChatError, ErrorCode
+from accounts.models import User
+from accounts.services import record_access_change
+from events.envelope import time_text
+from events.schemas import EventType
+from events.topics import Topic
+from outbox.services import record_event
+from rooms.models import Membership, Room, clean_name
+
+# In larger rooms comings and goings of members are not worth a message to everybody.
+MAX_ANNOUNCED_MEMBERS = 100
+# The group, and the key, of the room list.
+ROOM_LIST = "rooms"
+
+Role = Membership.Role
+
+
+@transaction.atomic(durable=True)
+def create_room(*, owner: User, name: str, kind: str) -> Room:
+    """Write a room whose first member is its owner. Raises `ChatError` `invalid`."""
+    if kind not in {Room.Kind.PUBLIC, Room.Kind.PRIVATE}:
+        raise ChatError(ErrorCode.INVALID, "A room's kind is public or private.")
+    room = Room(name=_valid_name(name), kind=kind, owner=owner)
+    add_room_step(room)
+    return room
+
+
+@transaction.atomic(durable=True)
+def rename_room(*, room_id: int, name: str, by: User) -> Room:
+    """Raises `ChatError` `not_found`, `forbidden` (owner and moderators rename), `invalid`."""
+    room = _lock_room(room_id, by)
+    _require_role(room, by, Role.OWNER, Role.MODERATOR)
+    room.name = _valid_name(name)
+    save_room_step(room, by=by)
+    return room
+
+
+@transaction.atomic(durable=True)
+def delete_room(*, room_id: int, by: User) -> None:
+    """Raises `ChatError` `not_found`, `forbidden` (the owner deletes)."""
+    room = _lock_room(room_id, by)
+    _require_role(room, by, Role.OWNER)
+    delete_room_step(room)
+
+
+@transaction.atomic(durable=True)
+def join_room(*, room_id: int, user: User) -> bool:
+    """Make somebody a member of a public room; false when the person was one. Raises `ChatError` `not_found`."""
+    room = _lock_room(room_id, user)
+    return add_member_step(room, user, reason="added")
+
+
+@transaction.atomic(durable=True)
+def leave_room(*, room_id: int, user: User) -> None:
+    """End one's own membership; nothing happens without one. The owner hands over first (`ChatError` `conflict`); one
+    who is alone takes the room along."""
+    room = _lock_room(room_id, user)
+    membership = room.memberships.filter(user=user).first()
+    if membership is None:
+        return
+    if membership.role != Role.OWNER:
+        remove_member_step(membership, reason="left")
+    elif room.memberships.count() == 1:
+        delete_room_step(room)
+    else:
+        raise ChatError(ErrorCode.CONFLICT, "Hand the room over to another member first.")
+
+
+@transaction.atomic(durable=True)
+def add_member(*, room_id: int, username: str, by: User) -> None:
+    """Put somebody into a private room. Raises `ChatError` `not_found`, `forbidden` (owner and moderators add),
+    `invalid` for a public room, which people join by themselves."""
+    room = _lock_room(room_id, by)
+    _require_role(room, by, Role.OWNER, Role.MODERATOR)
+    if room.kind != Room.Kind.PRIVATE:
+        raise ChatError(ErrorCode.INVALID, "Members are added to private rooms; public ones are joined.")
+    add_member_step(room, _person(username), reason="added", by=by)
+
+
+@transaction.atomic(durable=True)
+def remove_member(*, room_id: int, username: str, by: User) -> None:
+    """Kick somebody. Raises `ChatError` `not_found`, `forbidden`; moderators do not act on the owner or each other."""
+    room = _lock_room(room_id, by)
+    acting = _require_role(room, by, Role.OWNER, Role.MODERATOR)
+    membership = room.memberships.filter(user=_person(username)).first()
+    if membership is None:
+        raise ChatError(ErrorCode.NOT_FOUND, "That person is no member of this room.")
+    if membership.role == Role.OWNER or acting == membership.role == Role.MODERATOR:
+        raise ChatError(ErrorCode.FORBIDDEN, "You cannot remove this member.")
+    remove_member_step(membership, reason="kicked", by=by)
+
+
+# Steps
+
+
+def add_room_step(room: Room) -> None:
+    """Insert a room and its owner's membership."""
+    room.save(force_insert=True)
+    Membership.objects.create(room=room, user=room.owner, role=Role.OWNER)
+    _record(room, Topic.ROOM_CREATED, str(room.pk), EventType.ROOM_CREATED, room_state(room))
+    record_access_change(user=room.owner, room_id=room.pk, reason="added")
+
+
+def save_room_step(room: Room, *, by: User) -> None:
+    """Save a renamed room and say so, in its log and to the room list."""
+    room.save(update_fields=["name"])
+    _record(room, Topic.ROOM_NOTIFICATION, ROOM_LIST, EventType.ROOM_UPDATED, room_state(room))
+    _record_notice(room, "renamed", name=room.name, by=by.username)
+
+
+def delete_room_step(room: Room) -> None:
+    """Delete a room with all that was said; its members' sockets are told."""
+    for membership in room.memberships.select_related("user").order_by("user"):
+        record_access_change(user=membership.user, room_id=room.pk, reason="deleted")
+    data = {"id": room.pk, "kind": room.kind}
+    _record(room, Topic.ROOM_NOTIFICATION, ROOM_LIST, EventType.ROOM_DELETED, data)
+    room.delete()
+
+
+def add_member_step(room: Room, user: User, *, reason: str, by: User | None = None) -> bool:
+    """Insert a membership; false when there is one. Call it with the room's row locked."""
+    _, added = Membership.objects.get_or_create(
+        room=room, user=user, defaults={"joined_seq": room.last_seq, "read_seq": room.last_seq}
+    )
+    if added:
+        record_access_change(user=user, room_id=room.pk, reason=reason)
+        _announce(room, "member_joined", user=user, by=by)
+    return added
+
+
+def remove_member_step(membership: Membership, *, reason: str, by: User | None = None) -> None:
+    """Delete a membership. Call it with the room's row locked."""
+    room, user = membership.room, membership.user
+    membership.delete()
+    record_access_change(user=user, room_id=room.pk, reason=reason)
+    _announce(room, "member_left" if reason == "left" else "member_removed", user=user, by=by)
+
+
+# Helpers
+
+
+def room_state(room: Room) -> dict[str, Any]:
+    """A room as events tell it."""
+    return {
+        "id": room.pk,
+        "name": room.name,
+        "kind": str(room.kind),
+        "owner": room.owner.username,
+        "created": time_text(room.created_at),
+    }
+
+
+def private_room_state(room_id: int) -> dict[str, Any] | None:
+    """The state of a private or direct room; None for a public one and one that is gone."""
+    room = Room.objects.exclude(kind=Room.Kind.PUBLIC).select_related("owner").filter(pk=room_id).first()
+    return None if room is None else room_state(room)
+
+
+def _lock_room(room_id: int, user: User) -> Room:
+    """The room, locked until the transaction ends, so that its members and versions change one after the other."""
+    visible = Room.objects.visible_to(user.pk).select_for_update(no_key=True, of=("self",))
+    room = visible.select_related("owner").filter(pk=room_id).first()
+    if room is None:
+        raise ChatError(ErrorCode.NOT_FOUND, "There is no such room.")
+    return room
+
+
+def _require_role(room: Room, user: User, *roles: str) -> str:
+    role = room.memberships.filter(user=user).values_list("role", flat=True).first()
+    if role not in roles:
+        raise ChatError(ErrorCode.FORBIDDEN, f"This takes the role {' or '.join(roles)}.")
+    return role
+
+
+def _person(username: str) -> User:
+    try:
+        return User.objects.get_by_natural_key(username)
+    except User.DoesNotExist:
+        raise ChatError(ErrorCode.NOT_FOUND, "There is no such person.") from None
+
+
+def _valid_name(name: str) -> str:
+    try:
+        return clean_name(name)
+    except ValidationError as error:
+        raise ChatError(ErrorCode.INVALID, " ".join(error.messages)) from None
+
+
+def _announce(room: Room, event: str, *, user: User, by: User | None) -> None:
+    if room.memberships.count() <= MAX_ANNOUNCED_MEMBERS:
+        _record_notice(room, event, user=user.username, by=by.username if by else None)
+
+
+def _record_notice(room: Room, event: str, **details: str | None) -> None:
+    """A system message in the room's log; its id will be the outbox row's."""
+    data = {"room": room.pk, "event": event, **details}
+    _record(room, Topic.MESSAGE_CREATED, f"room.{room.pk}", EventType.NOTICE_CREATED, data)
+
+
+def _record(room: Room, topic: Topic, key: str, type: EventType, data: Mapping[str, Any]) -> None:
+    record_event(aggregate=room, topic=topic, key=key, type=type, data=data)

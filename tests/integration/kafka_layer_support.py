@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -15,6 +16,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from kafka_layer import Batch, KafkaChannelLayer, Subscription
 
+ROOT = Path(__file__).parents[2]
 PATIENCE = 20.0  # seconds until a test gives up waiting
 
 
@@ -81,7 +83,7 @@ class Peer:
 @contextmanager
 def peer_process(config: dict[str, Any]) -> Iterator[Peer]:
     command = [sys.executable, "-m", "tests.integration.kafka_layer_support", json.dumps(config)]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     try:
         yield Peer(process)
     finally:

@@ -123,8 +123,8 @@ class KafkaChannelLayer(BaseChannelLayer):  # type: ignore[misc]
     ) -> Position:
         """Send to a group and return where Kafka has stored it, once all in-sync replicas have it.
 
-        Records of one group keep the order in which publish was called. With an `id`, a repeat within the last
-        `replay` seconds is stored as well, but no reader delivers it. Raises NotProduced when nothing left this
+        Once started, records of one group keep the order in which publish was called. With an `id`, a repeat within
+        `replay` seconds of log time is stored as well, but no reader delivers it. Raises NotProduced when nothing left this
         process, PublishFailed when the outcome is unknown, TypeError or ValueError for what cannot be encoded.
         """
         self.require_valid_group_name(group)

@@ -147,7 +147,9 @@ class EventConsumer:
                 batches[message.topic(), message.partition()].append(_received(message))
             elif error.code() != KafkaError._PARTITION_EOF:
                 logger.warning("Kafka: %s", error)
-        return batches
+        # A partition may have been revoked while its records were handed over; its next owner reads them.
+        owned = {(partition.topic, partition.partition) for partition in self._consumer.assignment()}
+        return {place: records for place, records in batches.items() if place in owned}
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Go on from where the database says, which is right also when a commit was lost."""

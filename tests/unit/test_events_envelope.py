@@ -61,9 +61,9 @@ def test_unknown_fields_are_ignored(type: EventType) -> None:
         (b"{}", "id: Field required"),
         (example(EventType.ROOM_CREATED).replace(b'"id": 12', b'"id": "12"'), "id: Input should be a valid integer"),
         (example(EventType.ROOM_CREATED).replace(b"public", b"secret"), "kind: Input should be"),
-        (example(EventType.ROOM_CREATED).replace(b"0f8fad5b", b"0F8FAD5B"), "id: String should match pattern"),
+        (example(EventType.ROOM_CREATED).replace(b"0b4e7a0e", b"0B4E7A0E"), "id: String should match pattern"),
         (example(EventType.ROOM_CREATED).replace(b"Lobby", rb"\u0000"), "name: .*NUL"),
-        (example(EventType.MESSAGE_CREATED).replace(b"world", rb"\ud800"), "hex escape"),
+        (example(EventType.MESSAGE_CREATED).replace(b"Hello", rb"\ud800"), "hex escape"),
         (example(EventType.ROOM_CREATED).replace(b"chat.room.created.v1", b"chat.nonsense"), "no type of event"),
         (b"[" * 100_000, "Invalid JSON"),
     ],
@@ -76,7 +76,7 @@ def test_bad_value_is_refused_with_its_reason(value: bytes, reason: str) -> None
 
 def test_reason_does_not_quote_what_somebody_wrote() -> None:
     """Reasons go to logs and headers, where people's words do not belong."""
-    value = example(EventType.MESSAGE_CREATED).replace("안녕, world".encode(), b"private \\u0000")
+    value = example(EventType.MESSAGE_CREATED).replace(b"Hello", b"private \\u0000")
     with pytest.raises(InvalidRecord) as caught:
         Envelope.decode(value)
     assert "private" not in str(caught.value)

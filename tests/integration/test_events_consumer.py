@@ -1,0 +1,282 @@
+"""The loop of the event consumer: it never dies of a record, and never skips one in silence."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from threading import Event, Thread
+from time import monotonic
+from uuid import uuid4
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+from django.conf import settings
+from django.db import OperationalError, connection, transaction
+
+from events.consumer import EventConsumer, ReceivedRecord
+from events.envelope import Envelope, InvalidRecord
+from events.models import ConsumedOffset, OffsetConflict, advance_offset
+from events.provisioning import create_topics
+from events.schemas import EventType
+from events.topics import Topic
+
+PATIENCE = 30.0  # seconds until a test gives up waiting
+CREATED = [Topic.USER_CREATED, Topic.ROOM_CREATED, Topic.MESSAGE_CREATED]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def topics() -> None:
+    create_topics(settings.KAFKA_BOOTSTRAP_SERVERS, replication=settings.KAFKA_REPLICATION)
+
+
+def wait_for(condition: Callable[[], object], what: str) -> None:
+    end, pause = monotonic() + PATIENCE, Event()
+    while not condition():
+        assert monotonic() < end, f"Not within {PATIENCE} s: {what}."
+        pause.wait(0.02)
+
+
+class ToyHandler:
+    """Handles room deletions: keeps the ids in the order of their arrival. Ids from 900 on name rooms that do not
+    exist. `starts` are the offsets to begin with; without them Kafka's committed ones count."""
+
+    def __init__(self, starts: dict[int, int] | None = None) -> None:
+        self.starts = starts or {}
+        self.ids: list[int] = []
+        self.skipped: list[int] = []
+        # Raised by the next calls of `store`, one by one.
+        self.faults: list[Exception] = []
+        # Raised by the next calls of `start_offset`.
+        self.start_faults: list[Exception] = []
+
+    def start_offset(self, partition: int) -> int | None:
+        if self.start_faults:
+            raise self.start_faults.pop(0)
+        return self.starts.get(partition)
+
+    def store(self, records: Sequence[ReceivedRecord]) -> None:
+        if self.faults:
+            raise self.faults.pop(0)
+        ids = [Envelope.decode(record.value).data["id"] for record in records]
+        if max(ids) >= 900:
+            raise InvalidRecord(f"Room {max(ids)} does not exist.")
+        self.ids += ids
+
+    def skip(self, record: ReceivedRecord) -> None:
+        self.skipped.append(record.offset)
+
+
+class StoringHandler(ToyHandler):
+    """The same with its offsets in PostgreSQL, as storage does it."""
+
+    def start_offset(self, partition: int) -> int | None:
+        row = ConsumedOffset.objects.filter(topic=Topic.ROOM_CREATED, partition=partition).first()
+        return None if row is None else row.next_offset
+
+    def store(self, records: Sequence[ReceivedRecord]) -> None:
+        with transaction.atomic():
+            advance_offset(records[0].topic, records[0].partition, records[0].offset, records[-1].offset + 1)
+        super().store(records)
+
+
+def deletion(id: int, **changes: object) -> bytes:
+    envelope = Envelope(
+        id=str(uuid4()), type=EventType.ROOM_DELETED.value, subject=f"room/{id}", time="2026-11-23T10:00:00.000Z",
+        version=1, data={"id": id},
+    )  # fmt: skip
+    return json.dumps({**json.loads(envelope.encode()), **changes}).encode()
+
+
+def produce(topic: Topic, *values: bytes, partition: int = 0) -> None:
+    producer = Producer({"bootstrap.servers": settings.KAFKA_BOOTSTRAP_SERVERS})
+    for value in values:
+        producer.produce(topic.value, key="key", value=value, partition=partition)
+    assert producer.flush(PATIENCE) == 0
+
+
+def ends(topic: Topic) -> dict[int, int]:
+    consumer = Consumer({"bootstrap.servers": settings.KAFKA_BOOTSTRAP_SERVERS, "group.id": "test-ends"})
+    try:
+        partitions = consumer.list_topics(topic.value, timeout=PATIENCE).topics[topic.value].partitions
+        return {n: consumer.get_watermark_offsets(TopicPartition(topic.value, n), PATIENCE)[1] for n in partitions}
+    finally:
+        consumer.close()
+
+
+def read_from(topic: Topic, starts: dict[int, int], count: int) -> list[tuple[bytes, dict[str, bytes]]]:
+    consumer = Consumer({"bootstrap.servers": settings.KAFKA_BOOTSTRAP_SERVERS, "group.id": f"test-{uuid4()}"})
+    consumer.assign([TopicPartition(topic.value, partition, offset) for partition, offset in starts.items()])
+    read: list[tuple[bytes, dict[str, bytes]]] = []
+    end = monotonic() + PATIENCE
+    while len(read) < count:
+        assert monotonic() < end, f"{len(read)} of {count} records are there."
+        message = consumer.poll(0.1)
+        if message is not None and message.error() is None:
+            read.append((message.value(), dict(message.headers())))
+    consumer.close()
+    return read
+
+
+@contextmanager
+def running(topic: Topic, handler: ToyHandler, *, group: str | None = None) -> Iterator[EventConsumer]:
+    consumer = EventConsumer(
+        settings.KAFKA_BOOTSTRAP_SERVERS, handlers={topic: handler}, group=group or f"test-{uuid4()}", max_backoff=0.3
+    )
+
+    def run() -> None:
+        try:
+            consumer.run()
+        finally:
+            connection.close()
+
+    thread = Thread(target=run, name="event-consumer", daemon=True)
+    thread.start()
+    try:
+        yield consumer
+        assert thread.is_alive(), "The loop has ended by itself."
+    finally:
+        consumer.stop()
+        thread.join(PATIENCE)
+        assert not thread.is_alive(), "The loop did not stop."
+
+
+@pytest.mark.parametrize("topic", CREATED)
+def test_bad_records_are_set_aside_with_their_reason_and_the_next_ones_are_handled(topic: Topic) -> None:
+    """Not JSON, a future schema, a room that does not exist: each a dead letter that names its origin."""
+    starts, graves = ends(topic), ends(Topic.DEAD_LETTER)
+    bad = [b"not JSON", deletion(5, type="chat.room.deleted.v2"), deletion(901)]
+    produce(topic, deletion(1), bad[0], deletion(2), deletion(3), bad[1], bad[2], deletion(4))
+    handler = ToyHandler(starts)
+    with running(topic, handler):
+        wait_for(lambda: len(handler.ids) == 4, "the good records")
+        dead = read_from(Topic.DEAD_LETTER, graves, 3)
+    assert handler.ids == [1, 2, 3, 4]
+    offsets = [starts[0] + n for n in (1, 4, 5)]
+    assert handler.skipped == offsets
+    assert [value for value, _ in dead] == bad
+    reasons = ["value: Invalid JSON", "'chat.room.deleted.v2' has a major version unknown", "Room 901 does not exist."]
+    for (_, headers), reason, offset in zip(dead, reasons, offsets, strict=True):
+        assert headers["reason"].decode().startswith(reason)
+        assert (headers["topic"], headers["partition"], headers["offset"]) == (
+            topic.value.encode(), b"0", str(offset).encode()
+        )  # fmt: skip
+
+
+def test_a_record_that_a_handler_cannot_bear_is_found_among_many() -> None:
+    """An error that nobody thought of is one record's fate, not the batch's."""
+    starts = ends(Topic.ROOM_CREATED)
+    produce(Topic.ROOM_CREATED, *(deletion(n) for n in range(1, 300)))
+
+    class Brittle(ToyHandler):
+        def store(self, records: Sequence[ReceivedRecord]) -> None:
+            if any(Envelope.decode(record.value).data["id"] == 137 for record in records):
+                raise ZeroDivisionError("one hundred and thirty-seven")
+            super().store(records)
+
+    handler = Brittle(starts)
+    with running(Topic.ROOM_CREATED, handler):
+        wait_for(lambda: len(handler.ids) == 298, "the good records")
+    assert handler.ids == [n for n in range(1, 300) if n != 137]
+    assert handler.skipped == [starts[0] + 136]
+
+
+@pytest.mark.parametrize("fault", [OperationalError("gone"), ConnectionError("reset"), TimeoutError()])
+def test_a_transient_fault_is_retried_in_place_while_other_partitions_go_on(fault: Exception) -> None:
+    """Nothing is set aside, the order stays, and the group keeps the member."""
+    starts = ends(Topic.ROOM_CREATED)
+
+    class OneBad(ToyHandler):
+        def store(self, records: Sequence[ReceivedRecord]) -> None:
+            if records[0].partition == 0:
+                attempts["failed"] += 1
+                if not mended.is_set():
+                    raise fault
+            super().store(records)
+
+    mended, attempts, handler = Event(), Counter[str](), OneBad(starts)
+    with running(Topic.ROOM_CREATED, handler):
+        produce(Topic.ROOM_CREATED, deletion(1), deletion(2))
+        wait_for(lambda: attempts["failed"] >= 3, "three attempts")
+        produce(Topic.ROOM_CREATED, deletion(3))
+        produce(Topic.ROOM_CREATED, deletion(101), deletion(102), partition=1)
+        wait_for(lambda: handler.ids == [101, 102], "the other partition")
+        mended.set()
+        wait_for(lambda: len(handler.ids) == 5, "the waiting partition")
+    assert handler.ids == [101, 102, 1, 2, 3] and not handler.skipped
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_database_says_where_to_begin_also_when_it_is_away_at_first() -> None:
+    """Kafka's committed offsets do not count then, and nothing is read before the answer."""
+    starts = ends(Topic.ROOM_CREATED)
+    produce(Topic.ROOM_CREATED, *(deletion(n) for n in range(1, 6)))
+    handler = ToyHandler({**starts, 0: starts[0] + 2})
+    handler.start_faults = [OperationalError("starting up")] * 5
+    with running(Topic.ROOM_CREATED, handler):
+        wait_for(lambda: len(handler.ids) == 3, "what comes behind the start")
+    assert handler.ids == [3, 4, 5]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_offset_that_somebody_else_has_moved_is_read_anew() -> None:
+    """The batch is rolled back, and reading goes on behind what the other has stored."""
+    starts = ends(Topic.ROOM_CREATED)
+    for partition, offset in starts.items():
+        ConsumedOffset.objects.create(topic=Topic.ROOM_CREATED, partition=partition, next_offset=offset)
+    handler = StoringHandler()
+    with running(Topic.ROOM_CREATED, handler):
+        produce(Topic.ROOM_CREATED, deletion(1))
+        wait_for(lambda: handler.ids == [1], "the first record")
+        # Somebody else stores the next three, which this consumer has not read yet.
+        with transaction.atomic():
+            advance_offset(Topic.ROOM_CREATED, 0, starts[0] + 1, starts[0] + 4)
+        produce(Topic.ROOM_CREATED, deletion(2), deletion(3), deletion(4), deletion(5))
+        wait_for(lambda: 5 in handler.ids, "the record behind")
+        # A failed-over database has lost what was stored last.
+        ConsumedOffset.objects.filter(topic=Topic.ROOM_CREATED, partition=0).update(next_offset=starts[0] + 3)
+        produce(Topic.ROOM_CREATED, deletion(6))
+        wait_for(lambda: 6 in handler.ids, "the record after the failover")
+    assert handler.ids == [1, 5, 4, 5, 6]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_advance_offset_fits_once() -> None:
+    """The first to store decides where to begin; afterwards only who knows the offset may move it."""
+    advance_offset("topic", 0, 5, 8)
+    advance_offset("topic", 0, 8, 9)
+    for expected in (5, 8, 10):
+        with pytest.raises(OffsetConflict, match=rf"topic\[0\] is not stored up to {expected}"):
+            advance_offset("topic", 0, expected, 20)
+    assert ConsumedOffset.objects.get().next_offset == 9
+
+
+def test_stopping_commits_and_the_next_one_goes_on() -> None:
+    """Handlers without an offset of their own lose nothing and repeat nothing across an orderly restart."""
+    group, starts = f"test-{uuid4()}", ends(Topic.ROOM_CREATED)
+    first, second = ToyHandler(starts), ToyHandler()
+    with running(Topic.ROOM_CREATED, first, group=group):
+        for partition in starts:
+            produce(Topic.ROOM_CREATED, deletion(1), partition=partition)
+        wait_for(lambda: len(first.ids) == len(starts), "a record of each partition")
+    produce(Topic.ROOM_CREATED, deletion(2), deletion(3))
+    with running(Topic.ROOM_CREATED, second, group=group):
+        wait_for(lambda: len(second.ids) == 2, "the rest")
+    assert second.ids == [2, 3]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_share_the_partitions_and_one_takes_over() -> None:
+    """Every record is stored by exactly one of them, also when one leaves in the middle."""
+    group, starts = f"test-{uuid4()}", ends(Topic.ROOM_CREATED)
+    for partition, offset in starts.items():
+        ConsumedOffset.objects.create(topic=Topic.ROOM_CREATED, partition=partition, next_offset=offset)
+    first, second = StoringHandler(), StoringHandler()
+    with running(Topic.ROOM_CREATED, second, group=group):
+        with running(Topic.ROOM_CREATED, first, group=group):
+            for id in range(1, 31):
+                produce(Topic.ROOM_CREATED, deletion(id), partition=id % len(starts))
+            wait_for(lambda: len(first.ids + second.ids) >= 20, "most of the records")
+        for id in range(31, 61):
+            produce(Topic.ROOM_CREATED, deletion(id), partition=id % len(starts))
+        wait_for(lambda: len(first.ids + second.ids) >= 60, "all records")
+    assert sorted(first.ids + second.ids) == list(range(1, 61))

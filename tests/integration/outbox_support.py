@@ -150,15 +150,20 @@ def connect() -> "psycopg.Connection[Any]":
     return psycopg.connect(**connection.get_connection_params(), autocommit=True)
 
 
-def make_poller(*, life: float = 3.0, redis: Redis | None = None, **more: Any) -> OutboxPoller:
+def make_poller(
+    *, life: float = 3.0, redis: Redis | None = None, publisher: Publisher | None = None, **more: Any
+) -> OutboxPoller:
     wakeups = Wakeups(connect)
-    config = more.pop("config", None)
     return OutboxPoller(
         lease=Lease(redis or make_redis(), holder=f"test-{uuid4().hex[:8]}", life=life, on_lost=wakeups.wake),
-        publisher=Publisher(settings.KAFKA_BOOTSTRAP_SERVERS, timeout=2.0, config=config),
+        publisher=publisher or make_publisher(),
         wakeups=wakeups,
         **{"retention": timedelta(days=1), **more},
     )
+
+
+def make_publisher(**config: object) -> Publisher:
+    return Publisher(settings.KAFKA_BOOTSTRAP_SERVERS, timeout=2.0, config=config)
 
 
 @contextmanager

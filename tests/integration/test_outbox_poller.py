@@ -18,6 +18,7 @@ from tests.integration.outbox_support import (
     all_sent,
     commit_events,
     make_poller,
+    make_publisher,
     make_redis,
     reading,
     record,
@@ -133,7 +134,7 @@ def test_a_row_that_is_refused_blocks_its_aggregate_only_and_ends_as_a_dead_lett
         behind = record(blocked)
     others = commit_events(3, things=3)
     # The producer's own limit: the refusal comes from produce().
-    poller = make_poller(max_attempts=2, config={"message.max.bytes": 4000})
+    poller = make_poller(max_attempts=2, publisher=make_publisher(**{"message.max.bytes": 4000}))
     with reading() as reader, running(poller):
         reader.read_all({before.id} | {event.id for event in others})
         wait_for(lambda: OutboxEvent.objects.filter(dead_at__isnull=False).exists(), "the dead letter")

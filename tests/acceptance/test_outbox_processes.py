@@ -1,0 +1,134 @@
+"""Pollers as real processes: paused, killed and stopped."""
+
+import os
+import signal
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from time import monotonic
+from urllib.parse import urlsplit
+
+import pytest
+from django.db import connection
+
+from outbox.lease import LOCK_NAME
+from outbox.models import OutboxEvent, OutboxLease
+from tests.acceptance.processes import Process, free_port, wait_for
+from tests.integration.outbox_support import all_sent, commit_events, make_redis, reading, thing_table
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+Start = Callable[..., Process]
+
+
+@pytest.fixture
+def start(transactional_db: None, tmp_path: Path) -> Iterator[Start]:
+    """Starts a poller process by name; without a command of its own it is `run_outbox_poller`."""
+    make_redis().delete(LOCK_NAME)
+    url = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{connection.settings_dict['NAME']}").geturl()
+    processes: list[Process] = []
+
+    def start(name: str, *command: str) -> Process:
+        command = command or ("-m", "django", "run_outbox_poller", "--lease-seconds", "2")
+        process = Process(*command, name=name, environment={"DATABASE_URL": url}, folder=tmp_path)
+        processes.append(process.start())
+        return process
+
+    with thing_table():
+        yield start
+        for process in processes:
+            process.kill()
+
+
+def holder_is_new(epoch: int) -> bool:
+    lease = OutboxLease.objects.filter(id=1).first()
+    return lease is not None and lease.epoch > epoch and lease.holder != ""
+
+
+def assert_whole(versions: dict[str, list[int]], events: list[OutboxEvent]) -> None:
+    """Readers that drop version ≤ seen have seen each event once, in order, with none left out."""
+    expected: dict[str, list[int]] = {}
+    for event in events:
+        expected.setdefault(event.subject, []).append(event.version)
+    assert {subject: versions[subject] for subject in expected} == expected
+
+
+def fenced_marks(port: int) -> float:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as response:
+        lines = response.read().decode().splitlines()
+    return next(float(line.split()[-1]) for line in lines if line.startswith('chat_outbox_fenced_total{write="mark"}'))
+
+
+def test_a_holder_that_slept_past_its_lease_is_fenced_and_counted(start: Start) -> None:
+    """Stopped between producing and marking, and woken after another took over: it marks nothing, counts the rows, and
+    readers see each event once."""
+    events = commit_events(5, things=10)
+    port = free_port()
+    with reading() as reader:
+        sleeper = start("sleeper", "-m", "tests.acceptance.pausing_poller", "2", str(port))
+        reader.read_all({event.id for event in events})
+        assert not OutboxEvent.objects.exclude(sent_at=None).exists()
+        epoch = OutboxLease.objects.get().epoch
+        start("other")
+        wait_for(lambda: holder_is_new(epoch), "the take-over")
+        wait_for(all_sent, "the marks of the other one")
+        sleeper.signal(signal.SIGCONT)
+        wait_for(lambda: fenced_marks(port) > 0, "the rejected mark")
+        events += commit_events(2, things=5)
+        reader.read_all({event.id for event in events})
+        wait_for(all_sent, "the marks after the fence")
+    assert fenced_marks(port) == 50
+    assert set(OutboxEvent.objects.values_list("epoch", flat=True)) == {epoch + 1}
+    assert len(reader.records) == len(events) + 50, "The sleeper's batch was produced twice."
+    assert_whole(reader.versions_seen(), events)
+    sleeper.stop()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_lost_holder_is_replaced_without_loss(start: Start, number: signal.Signals) -> None:
+    """Killed or frozen at whatever moment of a flow of events: the one that stands by goes on."""
+    holder = start("holder")
+    wait_for(lambda: holder_is_new(0), "a holder")
+    epoch = OutboxLease.objects.get().epoch
+    start("other")
+    with reading() as reader:
+        events = commit_events(10, things=20)
+        holder.signal(number)
+        events += commit_events(10, things=20)
+        reader.read_all({event.id for event in events})
+        wait_for(lambda: holder_is_new(epoch), "the take-over")
+        if number == signal.SIGSTOP:
+            holder.signal(signal.SIGCONT)
+        events += commit_events(2, things=5)
+        reader.read_all({event.id for event in events})
+        wait_for(all_sent, "the marks")
+    assert_whole(reader.versions_seen(), events)
+
+
+def test_a_stopped_holder_hands_over_at_once(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
+    """SIGTERM gives both halves of the lease back and calls the one that stands by."""
+    holder = start("holder")
+    wait_for(lambda: holder_is_new(0), "a holder")
+    epoch = OutboxLease.objects.get().epoch
+    other = start("other", "-m", "django", "run_outbox_poller", "--lease-seconds", "60")
+    wait_for(lambda: "LISTEN" in listening(), "the candidate listening")
+    began = monotonic()
+    holder.signal(signal.SIGTERM)
+    wait_for(lambda: holder_is_new(epoch), "the take-over", deadline=10)
+    with capsys.disabled():
+        print(f"\nSIGTERM → next holder: {(monotonic() - began) * 1000:.0f} ms")
+    holder.stop()
+    other.stop()
+    assert "The poller has stopped." in holder.output() and "Traceback" not in holder.output() + other.output()
+    assert OutboxLease.objects.get().holder == ""
+
+
+def listening() -> str:
+    """The last statements of the listening connections, of which there are two when both processes are up."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*), string_agg(query, ';') FROM pg_stat_activity"
+            " WHERE datname = current_database() AND query LIKE 'LISTEN%'"
+        )
+        count, queries = cursor.fetchone()
+    return str(queries) if count >= 2 else ""

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Event
 from time import monotonic
-from typing import Protocol
+from typing import Any, Protocol
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, close_old_connections
@@ -144,7 +144,8 @@ class EventConsumer:
         for message in messages:
             error = message.error()
             if error is None:
-                batches[message.topic(), message.partition()].append(_received(message))
+                record = _received(message)
+                batches[record.topic, record.partition].append(record)
             elif error.code() != KafkaError._PARTITION_EOF:
                 logger.warning("Kafka: %s", error)
         # A partition may have been revoked while its records were handed over; its next owner reads them.
@@ -280,7 +281,8 @@ class EventConsumer:
         return random.uniform(cap / 10, cap)  # noqa: S311 (jitter, no secret)
 
 
-def _received(message: Message) -> ReceivedRecord:
+def _received(message: Any) -> ReceivedRecord:
+    """A message of librdkafka that is no error: then everything but key and value is there."""
     key = message.key()
     return ReceivedRecord(
         topic=message.topic(),

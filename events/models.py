@@ -38,7 +38,7 @@ def advance_offset(topic: str, partition: int, expected: int, new: int) -> None:
     The row stays locked until that transaction ends. Raises `OffsetConflict` when the stored offset is another one:
     somebody else has stored meanwhile, or a failed-over database has lost what was stored.
     """
-    values = {"topic": str(topic), "partition": partition, "expected": expected, "new": new}
+    values: dict[str, str | int] = {"topic": str(topic), "partition": partition, "expected": expected, "new": new}
     with connection.cursor() as cursor:
         cursor.execute(ADVANCE, values)
         if cursor.rowcount == 0:

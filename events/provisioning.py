@@ -1,9 +1,11 @@
 """Making the topics, and refusing ones that cannot work."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic, TopicMetadata
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from events.errors import TopicMismatch
 from events.topics import TOPICS, TopicSpec
@@ -41,7 +43,7 @@ def create_topics(bootstrap_servers: str, *, replication: int, topics: Mapping[s
     return created
 
 
-def _check(topic: TopicMetadata, spec: TopicSpec, replication: int) -> None:
+def _check(topic: Any, spec: TopicSpec, replication: int) -> None:
     partitions = len(topic.partitions)
     if partitions != spec.partitions:
         raise TopicMismatch(

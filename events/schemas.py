@@ -76,8 +76,7 @@ class RoomDeleted(EventData):
     """`kind` tells whom the end of the room concerns, now that nobody can be asked."""
 
     id: Id
-    kind: Kind | None = None
-    kind: Literal["public", "private", "direct"]
+    kind: Kind
 
     @property
     def subject(self) -> str:

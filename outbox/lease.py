@@ -108,7 +108,7 @@ class Lease:
         self._leave_lock()
         try:
             with connection.cursor() as cursor:
-                values = {"epoch": self.epoch, "holder": self.holder, "channel": self._channel}
+                values: dict[str, str | int] = {"epoch": self.epoch, "holder": self.holder, "channel": self._channel}
                 cursor.execute(RELEASE, values)
         except Error as error:
             logger.warning("The lease with epoch %d was not released, it ends by itself: %s", self.epoch, error)
@@ -127,7 +127,7 @@ class Lease:
         """Whether the row is still ours."""
         with connection.cursor() as cursor:
             cursor.execute(RENEW, {"epoch": self.epoch, "holder": self.holder})
-            return cursor.rowcount == 1
+            return bool(cursor.rowcount == 1)
 
     def _deadline_from(self, started: float) -> float:
         """Counted from before the statement; the margin is for what is under way when the time is over."""

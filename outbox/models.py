@@ -53,6 +53,14 @@ class OutboxEvent(models.Model):
     def __str__(self) -> str:
         return f"{self.type} {self.subject} version {self.version}"
 
+    @property
+    def state(self) -> str:
+        if self.sent_at is not None:
+            return "sent"
+        if self.dead_at is not None:
+            return "dead"
+        return "retried" if self.attempts else "unsent"
+
 
 class OutboxLease(models.Model):
     """Who may mark rows as sent: one row, whose `epoch` grows with each take-over."""

@@ -2,10 +2,11 @@
 
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from threading import Event
 from time import monotonic
+from uuid import UUID
 
 from django.db import Error, connection
 
@@ -106,7 +107,7 @@ class OutboxPoller:
             self._settle(rows, fate)
         return len(rows)
 
-    def _settle(self, rows: Sequence[Row], fate: dict[object, Trouble | None]) -> None:
+    def _settle(self, rows: Sequence[Row], fate: Mapping[UUID, Trouble | None]) -> None:
         sent = [row for row in rows if row.id in fate and fate[row.id] is None]
         failures = [self._failure(row, trouble) for row in rows if (trouble := fate.get(row.id)) is not None]
         self._outages = 0 if sent or any(failure.attempts for failure in failures) else self._outages + bool(failures)

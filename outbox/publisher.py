@@ -168,7 +168,7 @@ def _envelope(row: Row) -> Envelope:
     )
 
 
-def _headers(row: Row, epoch: int) -> dict[str, bytes]:
+def _headers(row: Row, epoch: int) -> dict[str, str | bytes | None]:
     return {
         "id": str(row.id).encode(),
         "type": row.type.encode(),

@@ -67,7 +67,8 @@ MARK_FAILED = f"""
 """  # noqa: S608
 PURGE = """
     DELETE FROM outbox_outboxevent WHERE id IN (
-        SELECT id FROM outbox_outboxevent WHERE sent_at < clock_timestamp() - %(age)s ORDER BY sent_at LIMIT %(limit)s
+        SELECT id FROM outbox_outboxevent WHERE sent_at < clock_timestamp() - make_interval(secs => %(seconds)s)
+        ORDER BY sent_at LIMIT %(limit)s
     )
 """
 PENDING = """
@@ -117,7 +118,7 @@ def read_unsent(limit: int) -> list[Row]:
     """Rows that may be produced now: of each aggregate its head and what follows it without a gap, in that order."""
     with connection.cursor() as cursor:
         cursor.execute(READ, {"limit": limit, "run": RUN})
-        rows = [Row(*columns[:6], orjson.loads(columns[6]), *columns[7:]) for columns in cursor.fetchall()]
+        rows = [_row(columns) for columns in cursor.fetchall()]
     rows.sort(key=lambda row: (row.aggregate, row.version))
     runs = [_leading_run(list(run)) for _, run in groupby(rows, key=lambda row: row.aggregate)]
     # By the heads alone: within a run the versions decide, whatever the database's clock did meanwhile.
@@ -137,7 +138,7 @@ def mark_sent(ids: Sequence[UUID], *, epoch: int, holder: str) -> list[float]:
 
 def mark_failed(failures: Sequence[Failure], *, epoch: int, holder: str) -> None:
     """Write down why rows were not sent, and when they may be tried again. Raises `Fenced`."""
-    values = {
+    values: dict[str, Any] = {
         "ids": [failure.id for failure in failures],
         "attempts": [failure.attempts for failure in failures],
         "errors": [failure.error for failure in failures],
@@ -153,8 +154,8 @@ def mark_failed(failures: Sequence[Failure], *, epoch: int, holder: str) -> None
 def purge_sent(*, older_than: timedelta, limit: int) -> int:
     """Delete the oldest of the rows that were sent long ago; how many they were."""
     with connection.cursor() as cursor:
-        cursor.execute(PURGE, {"age": older_than, "limit": limit})
-        return cursor.rowcount
+        cursor.execute(PURGE, {"seconds": older_than.total_seconds(), "limit": limit})
+        return int(cursor.rowcount)
 
 
 def measure_pending() -> tuple[int, float]:
@@ -163,6 +164,10 @@ def measure_pending() -> tuple[int, float]:
         cursor.execute(PENDING)
         pending, oldest = cursor.fetchone()
     return pending, oldest
+
+
+def _row(columns: tuple[Any, ...]) -> Row:
+    return Row(**{**dict(zip(Row.__slots__, columns, strict=True)), "payload": orjson.loads(columns[6])})
 
 
 def _leading_run(rows: list[Row]) -> list[Row]:

@@ -34,7 +34,7 @@ def record_event(
         )
     checked = check_data(type, data)
     event = OutboxEvent.objects.create(
-        aggregate_type=aggregate._meta.model_name,
+        aggregate_type=str(aggregate._meta.model_name),
         aggregate_id=str(aggregate.pk),
         version=_next_version(aggregate),
         type=type.value,
@@ -50,7 +50,7 @@ def record_event(
 
 def _next_version(aggregate: models.Model) -> int:
     quote, meta = connection.ops.quote_name, aggregate._meta
-    table, pk = quote(meta.db_table), quote(meta.pk.column)  # type: ignore[union-attr]
+    table, pk = quote(meta.db_table), quote(meta.pk.column)
     with connection.cursor() as cursor:
         # Only names of the model's own table and column are put into the text.
         cursor.execute(

@@ -82,7 +82,7 @@ class StoringHandler(ToyHandler):
 def deletion(id: int, **changes: object) -> bytes:
     envelope = Envelope(
         id=str(uuid4()), type=EventType.ROOM_DELETED.value, subject=f"room/{id}", time="2026-11-23T10:00:00.000Z",
-        version=1, data={"id": id},
+        version=1, data={"id": id, "kind": "public"},
     )  # fmt: skip
     return json.dumps({**json.loads(envelope.encode()), **changes}).encode()
 

@@ -1,13 +1,24 @@
 """What the channel layer does when Kafka or a process does not go on as usual."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import count
 
 import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from kafka_layer import BrokerUnavailable, KafkaChannelLayer
+from devstack.stack import DevStack
+from kafka_layer import Batch, BrokerUnavailable, KafkaChannelLayer, PublishFailed, Subscription
 from tests.integration.kafka_layer_support import PATIENCE, create_config, peer_process, running_layer
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevStack]:
+    """A Kafka of its own, to be broken."""
+    with DevStack(tmp_path_factory.mktemp("broker"), services=("kafka",)) as stack:
+        yield stack
 
 
 async def test_a_process_that_slept_past_the_retention_is_told_of_the_gap() -> None:
@@ -34,6 +45,59 @@ async def test_a_process_that_slept_past_the_retention_is_told_of_the_gap() -> N
         assert gaps == [[offsets[seen.index(90)], offsets[90]]]
         assert seen[-10:] == list(range(90, 100))
         assert seen[:-10] == list(range(len(seen) - 10))
+
+
+@pytest.mark.parametrize("way", ["stop", "kill"])
+async def test_after_a_broker_restart_members_go_on_and_miss_nothing(broker: DevStack, way: str) -> None:
+    """Under traffic: what was acknowledged is delivered once, in order and without a gap, to members that stayed."""
+    config = create_config(broker.addresses()["KAFKA_BOOTSTRAP_SERVERS"])
+    acknowledged: list[int] = []
+    seen: list[int] = []
+
+    async def publish_until(finished: asyncio.Event) -> None:
+        async def publish(n: int) -> None:
+            with suppress(PublishFailed):
+                await layer.publish("room.restart", {"n": n})
+                acknowledged.append(n)
+
+        async with asyncio.TaskGroup() as sends:
+            for n in count():
+                sends.create_task(publish(n))
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(finished.wait(), 0.01)
+                    return
+
+    async def keep_reading(subscription: Subscription) -> None:
+        while True:
+            item = await subscription.next()
+            assert isinstance(item, Batch), item
+            seen.extend(record.message["n"] for record in item.records)
+
+    async with running_layer(config) as layer:
+        subscription = layer.subscription()
+        await subscription.join("room.restart")
+        reading = asyncio.ensure_future(keep_reading(subscription))
+        finished = asyncio.Event()
+        publishing = asyncio.ensure_future(publish_until(finished))
+        await layer.publish("room.restart", {"n": -1})
+        await asyncio.to_thread(getattr(broker, way), "kafka")
+        await asyncio.to_thread(broker.start, "kafka")
+        async with asyncio.timeout(60):
+            while True:
+                with suppress(PublishFailed):
+                    await layer.publish("room.restart", {"n": -2})
+                    break
+        finished.set()
+        await publishing
+        await layer.publish("room.restart", {"n": -3})
+        async with asyncio.timeout(PATIENCE):
+            while seen[-1:] != [-3]:
+                await asyncio.wait([reading], timeout=0.01)
+        reading.cancel()
+    numbers = [n for n in seen if n >= 0]
+    assert numbers == sorted(set(numbers))
+    assert set(acknowledged) <= set(numbers)
+    assert layer.counters.get("gaps", 0) == 0
 
 
 async def test_an_unreachable_broker_is_named_in_bounded_time() -> None:

@@ -17,8 +17,8 @@ ALLOWED_SIGNS = frozenset("_.-")
 
 
 def username_key(username: str) -> str:
-    """The form in which user ids are compared: NFC, without regard to case."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", username).casefold())
+    """The form in which user ids are compared: without regard to case (Unicode's canonical caseless matching)."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", username).casefold())
 
 
 def validate_username(username: str) -> None:
@@ -33,10 +33,14 @@ def validate_username(username: str) -> None:
         raise ValidationError("A user id is written in Unicode's composed form (NFC).")
 
 
-class UserManager(BaseUserManager):
+class UserManager(BaseUserManager["User"]):
     def get_by_natural_key(self, username: str | None) -> "User":
         """Find a person without regard to case; this is how Django signs people in."""
-        return self.get(username_key=username_key(username or ""))
+        key = username_key(username or "")
+        if "\0" in key:
+            # PostgreSQL refuses the very question; the answer is clear without it.
+            raise User.DoesNotExist
+        return self.get(username_key=key)
 
     def create_user(self, username: str, password: str | None = None, **fields: Any) -> "User":
         # The services import this module.
@@ -92,7 +96,8 @@ class User(AbstractBaseUser, PermissionsMixin):
 
 class AccessChange(models.Model):
     """Somebody's rights have changed. Written in the transaction that changes them, read once a second by each web
-    process: this way reaches the sockets also while Kafka or the poller stands still."""
+    process: this way reaches the sockets also while Kafka or the poller stands still. Only
+    `accounts.services.record_access_change` writes these rows."""
 
     user_id = models.BigIntegerField()
     room_id = models.BigIntegerField(null=True, help_text="None: the account itself.")

@@ -1,5 +1,6 @@
-"""The use cases that write people. "Returned" means "committed"; the private steps serve the admin's own transaction."""
+"""The use cases that write people. "Returned" means "committed"; the `…_step` functions serve the admin as well."""
 
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from django.contrib.auth.password_validation import validate_password
@@ -8,7 +9,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import F
 
 from accounts.errors import ChatError, ErrorCode
-from accounts.models import AccessChange, User, validate_username
+from accounts.models import AccessChange, User, username_key, validate_username
 from events.envelope import time_text
 from events.schemas import EventType
 from events.topics import Topic
@@ -24,12 +25,9 @@ def register_user(*, username: str, password: str | None = None, **fields: Any) 
     user = User.named(username)
     for name, value in fields.items():
         setattr(user, name, value)
-    try:
-        validate_username(user.username)
-        if password is not None:
-            validate_password(password, user)
-    except ValidationError as error:
-        raise ChatError(ErrorCode.INVALID, " ".join(error.messages)) from None
+    _require_username(user.username)
+    if password is not None:
+        _require_password(password, user)
     user.set_password(password)
     try:
         with transaction.atomic():
@@ -40,32 +38,47 @@ def register_user(*, username: str, password: str | None = None, **fields: Any) 
 
 
 @transaction.atomic(durable=True)
-def register_programs(*, usernames: list[str]) -> list[User]:
-    """Write accounts for programs, which sign in by token; those that exist are returned as they are."""
-    users = []
-    for username in usernames:
-        known = User.objects.filter(username_key=User.named(username).username_key).first()
-        if known is None:
-            validate_username(username)
-            known = User.named(username)
-            known.set_unusable_password()
-            add_user_step(known)
-        users.append(known)
-    return users
+def register_programs(*, usernames: Sequence[str]) -> list[User]:
+    """Write accounts for programs, which sign in by token; programs that exist are returned as they are.
+
+    Raises `ChatError` `invalid`, and `conflict` for the account of a person, who has a password: whoever makes programs
+    must not be handed a token of somebody else.
+    """
+    keys = [username_key(username) for username in usernames]
+    known = {user.username_key: user for user in User.objects.filter(username_key__in=keys)}
+    for key, username in zip(keys, usernames, strict=True):
+        user = known.setdefault(key, User.named(username))
+        if user.pk is None:
+            _require_username(user.username)
+            user.set_unusable_password()
+            add_user_step(user)
+        elif user.has_usable_password():
+            raise ChatError(ErrorCode.CONFLICT, f"{user.username} is a person's account; take other names.")
+    return [known[key] for key in keys]
 
 
 @transaction.atomic(durable=True)
 def change_password(*, user: User, old: str, new: str) -> None:
-    """Set a new password and void all tokens and other sessions. Raises `ChatError` `forbidden`, `invalid`."""
+    """Set a new password and void all tokens and sessions. Raises `ChatError` `forbidden`, `invalid`."""
+    # Of two changes at once the second must know the password that the first has set.
+    user.refresh_from_db(from_queryset=User.objects.select_for_update(no_key=True))
     if not user.check_password(old):
         raise ChatError(ErrorCode.FORBIDDEN, "The old password is wrong.")
-    try:
-        validate_password(new, user)
-    except ValidationError as error:
-        raise ChatError(ErrorCode.INVALID, " ".join(error.messages)) from None
-    user.set_password(new)
-    user.save(update_fields=["password"])
-    _void_tokens(user)
+    _require_password(new, user)
+    set_password_step(user, new)
+
+
+@transaction.atomic(durable=True)
+def set_password(*, user: User, password: str | None) -> None:
+    """Set a password for somebody else (None: none, tokens only) and void all tokens and sessions."""
+    set_password_step(user, password)
+
+
+@transaction.atomic(durable=True)
+def end_session(*, user: User) -> None:
+    """Tell every web process that a session of a person has ended; call it when the session is gone. Tokens and other
+    sessions stay: sockets look whether the session that they came with is still there."""
+    record_access_change(user=user, room_id=None, reason="signed_out")
 
 
 @transaction.atomic(durable=True)
@@ -78,7 +91,7 @@ def sign_out_everywhere(*, user: User) -> None:
 def deactivate_user(*, user: User) -> None:
     """Close an account without deleting what was said; the sockets close within 2 s."""
     user.is_active = False
-    save_user_step(user)
+    save_user_step(user, fields=["is_active"])
 
 
 # Steps, for the services above and for the admin, whose own transaction holds row and outbox row.
@@ -90,14 +103,24 @@ def add_user_step(user: User) -> None:
     record_event(aggregate=user, topic=Topic.USER_CREATED, key=user.username, type=EventType.USER_CREATED, data=data)
 
 
-def save_user_step(user: User) -> None:
-    """Save a changed person; one who may no longer sign in is signed out."""
-    user.save()
-    if not user.is_active:
+def save_user_step(user: User, *, fields: Collection[str]) -> None:
+    """Save the named fields of a person, and no others: `version` and `token_generation` of this instance may be old.
+    One who may no longer sign in is signed out."""
+    user.save(update_fields=list(fields))
+    if "is_active" in fields and not user.is_active:
         _void_tokens(user, reason="deactivated")
 
 
+def set_password_step(user: User, password: str | None) -> None:
+    user.set_password(password)
+    user.save(update_fields=["password"])
+    _void_tokens(user)
+
+
 def delete_user_step(user: User) -> None:
+    """Delete a person, whose sockets close; what the person said stays. Raises `django.db.models.ProtectedError` for
+    somebody who owns rooms."""
+    record_access_change(user=user, room_id=None, reason="deactivated")
     user.delete()
 
 
@@ -118,3 +141,17 @@ def record_access_change(*, user: User, room_id: int | None, reason: str) -> Non
         type=EventType.ACCESS_CHANGED,
         data={"user_id": user.pk, "room": room_id, "reason": reason},
     )
+
+
+def _require_username(username: str) -> None:
+    try:
+        validate_username(username)
+    except ValidationError as error:
+        raise ChatError(ErrorCode.INVALID, " ".join(error.messages)) from None
+
+
+def _require_password(password: str, user: User) -> None:
+    try:
+        validate_password(password, user)
+    except ValidationError as error:
+        raise ChatError(ErrorCode.INVALID, " ".join(error.messages)) from None

@@ -47,7 +47,7 @@ class Handshake:
     def _is_allowed_origin(self, headers: dict[bytes, bytes]) -> bool:
         origin = headers.get(b"origin", b"").decode("latin-1").lower()
         host = headers.get(b"host", b"").decode("latin-1").lower()
-        return origin in self.allowed_origins or bool(host) and urlsplit(origin).netloc == host
+        return origin in self.allowed_origins or (bool(host) and urlsplit(origin).netloc == host)
 
 
 def _bearer_token(headers: dict[bytes, bytes]) -> str | None:

@@ -5,7 +5,7 @@ from messaging.models import Message
 
 
 @admin.register(Message)
-class MessageAdmin(admin.ModelAdmin):
+class MessageAdmin(admin.ModelAdmin[Message]):
     """Messages are read-only: the log is their truth, and only the event consumer writes the rows."""
 
     list_display = ["room", "kind", "sender_name", "text", "time"]

@@ -17,9 +17,10 @@ from messaging.cursor import Cursor
 from messaging.database import in_database
 from messaging.frames import frame_of_row
 from messaging.hub import Hub, get_hub
-from messaging.log import group_of, room_of
+from messaging.log import group_of
 from messaging.protocol import CloseCode, Frame, SendFrame
 from messaging.resume import enter_stream
+from messaging.sending import send_message
 from messaging.socket import Receive, Send, Socket
 from rooms.services import ROOM_LIST, join_room, private_room_state
 
@@ -269,5 +270,11 @@ class Visit:
     def _spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._finished)
         return task
+
+    def _finished(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            logger.error("Work for a socket failed.", exc_info=task.exception())
+            self._socket.close(CloseCode.RESTART)

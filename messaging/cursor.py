@@ -5,8 +5,8 @@ from typing import NamedTuple, Self
 
 from accounts.errors import ChatError, ErrorCode
 
-# Offsets are 63-bit numbers; more digits than that are nobody's cursor.
-SHAPE = re.compile(r"([0-9]{1,9})-([0-9]{1,6})-([0-9]{1,19})", re.ASCII)
+# Offsets are 63-bit numbers, and -1 is in front of the first record; more digits than that are nobody's cursor.
+SHAPE = re.compile(r"([0-9]{1,9})-([0-9]{1,6})-(-1|[0-9]{1,19})", re.ASCII)
 
 
 class Cursor(NamedTuple):

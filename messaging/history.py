@@ -48,7 +48,9 @@ def page_after(room: int, cursor: Cursor, *, limit: int, stored: Cursor) -> Page
 
 def page_around(room: int, cursor: Cursor, *, limit: int, stored: Cursor) -> Page:
     """About half of `limit` rows before `cursor`, and from its own row on the rest."""
-    older = page_before(room, cursor, limit=limit // 2) if limit > 1 else Page([], before=cursor, after=None, stored=None)
+    older = (
+        page_before(room, cursor, limit=limit // 2) if limit > 1 else Page([], before=cursor, after=None, stored=None)
+    )
     # The offset before this one: `after` then includes the row at `cursor`.
     newer = page_after(room, cursor._replace(offset=cursor.offset - 1), limit=limit - limit // 2, stored=stored)
     return Page([*older.rows, *newer.rows], before=older.before, after=newer.after, stored=newer.stored)

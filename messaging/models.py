@@ -9,7 +9,7 @@ from messaging.cursor import Cursor
 from rooms.models import Room
 
 if TYPE_CHECKING:
-    from accounts.models import User
+    pass
 
 
 class LogEpoch(models.Model):

@@ -19,7 +19,6 @@ from events.consumer import ReceivedRecord
 from events.envelope import Envelope, InvalidRecord
 from events.models import advance_offset
 from events.schemas import EventType
-from events.topics import Topic
 from messaging.frames import NOTICE_FIELDS, time_of
 from messaging.history import stored_offset
 from messaging.log import room_of

@@ -9,7 +9,7 @@ from rooms.models import Membership, Room
 
 
 @admin.register(Room)
-class RoomAdmin(admin.ModelAdmin):
+class RoomAdmin(admin.ModelAdmin[Room]):
     """Writes through the services' steps: the admin's own transaction holds row and outbox row."""
 
     list_display = ["name", "kind", "owner", "created_at"]
@@ -38,7 +38,7 @@ class RoomAdmin(admin.ModelAdmin):
 
 
 @admin.register(Membership)
-class MembershipAdmin(admin.ModelAdmin):
+class MembershipAdmin(admin.ModelAdmin[Membership]):
     """Members are added and removed; roles change with a later issue's services."""
 
     list_display = ["room", "user", "role", "joined_at"]

@@ -40,7 +40,9 @@ class Room(models.Model):
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="owned_rooms")
     version = models.BigIntegerField(default=0, editable=False)
     last_seq = models.BigIntegerField(
-        default=0, editable=False, help_text="Number of people's messages that were stored; given by the event consumer."
+        default=0,
+        editable=False,
+        help_text="Number of people's messages that were stored; given by the event consumer.",
     )
     created_at = models.DateTimeField(auto_now_add=True)
 

@@ -94,7 +94,3 @@ def call(url: str, token: str, method: str, path: str, body: Mapping[str, Any] |
 
 def create_room(url: str, token: str, *, name: str | None = None, kind: str = "public") -> int:
     return int(call(url, token, "POST", "/rooms", {"name": name or f"Room {uuid4().hex[:6]}", "kind": kind})["id"])
-
-
-
-

@@ -32,7 +32,9 @@ async def test_both_resume_without_a_gap_or_a_repeat_after_their_server_was_kill
     tokens = chat.tokens(2)
     room = create_room(web.url, next(iter(tokens.values())))
     people = [Resilient(web, token, room) for token in tokens.values()]
-    talks = [asyncio.create_task(person.talk(f"{name} ", count=60)) for name, person in zip(tokens, people, strict=True)]
+    talks = [
+        asyncio.create_task(person.talk(f"{name} ", count=60)) for name, person in zip(tokens, people, strict=True)
+    ]
     await asyncio.wait_for(people[0].said(20), 30)
     web.kill()
     await asyncio.to_thread(web.start)
@@ -98,7 +100,7 @@ class Resilient:
                 async with ChatClient(self.web.url, self.token) as client:
                     self._client = client
                     await self._visit(client)
-            except (OSError, EOFError, asyncio.TimeoutError, AssertionError):
+            except (TimeoutError, OSError, EOFError, AssertionError):
                 await asyncio.sleep(0.1)
             finally:
                 self._connected.clear()

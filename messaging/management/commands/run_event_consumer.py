@@ -15,7 +15,6 @@ from messaging.log import current_epoch
 from messaging.storage import MessageStorage
 from rooms.cache import RoomCacheHandler
 
-
 logger = logging.getLogger(__name__)
 
 

@@ -1,0 +1,42 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PORT ?= 8000
+WEB ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint types audit bench clean
+
+help: ## show this
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
+
+run: $(VENV)/installed ## start the services and the chat; Ctrl-C ends all
+	@$(BIN)/python manage.py run --port $(PORT) --web $(WEB)
+
+test: $(VENV)/installed ## the whole suite
+	@$(BIN)/python -m pytest
+
+lint: $(VENV)/installed ## style
+	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
+
+types: $(VENV)/installed ## types
+	@$(BIN)/mypy
+
+audit: $(VENV)/installed ## known vulnerabilities of what is installed
+	@$(BIN)/pip-audit -r requirements.txt
+
+bench: $(VENV)/installed ## figures of the channel layer
+	@$(BIN)/python -m benchmarks.layer
+
+clean: ## delete the virtual environment, caches and all data of the embedded services
+	@rm -rf $(VENV) .data .mypy_cache .pytest_cache .ruff_cache staticfiles test-results
+
+$(VENV)/installed: requirements.txt requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed, and $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "Python's venv module is missing. On Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	@echo "Installing into $(VENV) …"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@

@@ -1,0 +1,6 @@
+"""Embedded PostgreSQL, Redis and Apache Kafka: real services from packages, for a developer's machine and for tests."""
+
+from devstack.errors import StackError
+from devstack.stack import DevStack
+
+__all__ = ["DevStack", "StackError"]

@@ -1,7 +1,12 @@
 """Who is calling: a session cookie, with CSRF protection on unsafe calls, or a bearer token."""
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from typing import Any
 
+from django.conf import settings
+from django.contrib.auth.backends import AllowAllUsersModelBackend
 from django.core.cache import cache
 from django.http import HttpRequest
 from ninja.security import APIKeyCookie, HttpBearer
@@ -17,13 +22,20 @@ FAILURE_WINDOW = 600  # seconds
 
 
 class SessionCookie(APIKeyCookie):
-    """Django's session. Ninja checks CSRF before it asks."""
+    """Django's session. CSRF is checked here, after the question who is there: nobody is told of a token, but to sign
+    in."""
 
-    param_name = "sessionid"
+    param_name = settings.SESSION_COOKIE_NAME
+
+    def __init__(self) -> None:
+        super().__init__(csrf=False)
 
     def authenticate(self, request: HttpRequest, key: str | None) -> User | None:
         user = request.user
-        return user if isinstance(user, User) and user.is_active else None
+        if not isinstance(user, User):
+            return None
+        require_csrf(request)
+        return user
 
 
 class BearerToken(HttpBearer):
@@ -33,7 +45,14 @@ class BearerToken(HttpBearer):
 
 
 # The token first: a program that sends one needs no CSRF token, whatever cookies it carries.
-authenticated = [BearerToken(), SessionCookie(csrf=True)]
+authenticated = [BearerToken(), SessionCookie()]
+
+
+def caller(request: HttpRequest) -> User:
+    """Who calls, where one of the ways above has been taken; raise `ChatError` `unauthenticated` for nobody."""
+    if not isinstance(request.user, User):
+        raise ChatError(ErrorCode.UNAUTHENTICATED, "Sign in, or send a valid token.")
+    return request.user
 
 
 def user_for_token(token: str) -> User:
@@ -57,20 +76,50 @@ def require_csrf(request: HttpRequest) -> None:
         raise ChatError(ErrorCode.FORBIDDEN, "Send the CSRF token of GET /session as X-CSRFToken.")
 
 
-def _failures_key(request: HttpRequest, username: str) -> str:
-    return f"sign-in-failures:{request.META.get('REMOTE_ADDR', '')}:{username_key(username)[:80]}"
+def session_is_alive(session_key: str) -> bool:
+    """Whether a session is still there: it goes when its person signs out, here or everywhere."""
+    store: Any = import_module(settings.SESSION_ENGINE).SessionStore
+    return bool(store().exists(session_key))
 
 
-def require_patience(request: HttpRequest, username: str) -> None:
-    """Raise `ChatError` `rate_limited` after too many failures for this id and address."""
-    if (cache.get(_failures_key(request, username)) or 0) >= MAX_FAILURES:
-        raise ChatError(ErrorCode.RATE_LIMITED, "Too many failed sign-ins; wait.", retry_after=FAILURE_WINDOW)
+def check_credentials(request: HttpRequest, username: str, password: str) -> User:
+    """The person with this id and password. An unknown id and a wrong password get the same answer in the same time.
+
+    Raises `ChatError` `unauthenticated`, `rate_limited`, and `forbidden` for a deactivated account, which only who
+    knows its password is told.
+    """
+    with _counted_attempt(request, username):
+        # Hashes the password also when there is nobody to compare it with.
+        user = AllowAllUsersModelBackend().authenticate(request, username=username, password=password)
+        if not isinstance(user, User):
+            raise ChatError(ErrorCode.UNAUTHENTICATED, "The id or the password is wrong.")
+    if not user.is_active:
+        raise ChatError(ErrorCode.FORBIDDEN, "The account is deactivated.")
+    return user
 
 
-def note_failure(request: HttpRequest, username: str) -> None:
-    """Count a failed sign-in. Without Redis nothing is counted; passwords are hashed slowly all the same."""
-    key = _failures_key(request, username)
-    if not cache.add(key, 1, FAILURE_WINDOW):
-        # The key may have expired since, and without Redis there is none.
-        with suppress(ValueError):
-            cache.incr(key)
+def confirm_password(request: HttpRequest, user: User, password: str) -> None:
+    """Raise `ChatError` `forbidden` unless this is the password of the person who calls; guesses count as failed
+    sign-ins do (`rate_limited`)."""
+    with _counted_attempt(request, user.username):
+        if not user.check_password(password):
+            raise ChatError(ErrorCode.FORBIDDEN, "The password is wrong.")
+
+
+@contextmanager
+def _counted_attempt(request: HttpRequest, username: str) -> Iterator[None]:
+    """Count an attempt from its start until it succeeds, so that many at once are no way around the limit. Raises
+    `ChatError` `rate_limited`. Without Redis nothing is counted; passwords are hashed slowly all the same."""
+    key = f"sign-in-failures:{request.META.get('REMOTE_ADDR', '')}:{username_key(username)[:80]}"
+    # `add` starts the window and `incr` leaves its end where it is. The key may expire between the two.
+    with suppress(ValueError):
+        if not cache.add(key, 1, FAILURE_WINDOW) and (cache.incr(key) or 0) > MAX_FAILURES:
+            raise ChatError(ErrorCode.RATE_LIMITED, "Too many failed sign-ins; wait.", retry_after=_seconds_left(key))
+    yield
+    with suppress(ValueError):
+        cache.decr(key)
+
+
+def _seconds_left(key: str) -> float:
+    remaining: int | None = cache.ttl(key)  # type: ignore[attr-defined]  # of django-redis
+    return float(max(1, remaining or 1))

@@ -1,9 +1,11 @@
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from accounts.auth import caller
 from rooms import services
 from rooms.models import Membership, Room
 
@@ -23,16 +25,32 @@ class RoomAdmin(admin.ModelAdmin[Room]):
         """Of a room that exists the name may change."""
         return [] if obj is None else ["kind", "owner"]
 
+    def formfield_for_choice_field(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
+        """A direct room has exactly two members; nobody makes one by hand."""
+        if db_field.name == "kind":
+            options["choices"] = [choice for choice in Room.Kind.choices if choice[0] != Room.Kind.DIRECT]
+        return super().formfield_for_choice_field(db_field, request, **options)
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Members and messages go with their room, whatever may be done to them alone; a page that named each message
+        would be too long to read."""
+        return [str(room) for room in objs], {"rooms": len(objs)}, set(), []
+
     def save_model(self, request: HttpRequest, obj: Room, form: Any, change: bool) -> None:
         if not change:
             services.add_room_step(obj)
         elif "name" in form.changed_data:
-            services.save_room_step(obj, by=request.user)
+            services.lock_rooms_step([obj.pk])
+            services.save_room_step(obj, by=caller(request))
 
     def delete_model(self, request: HttpRequest, obj: Room) -> None:
+        services.lock_rooms_step([obj.pk])
         services.delete_room_step(obj)
 
+    @transaction.atomic
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Room]) -> None:
+        """Django's "delete selected" has no transaction of its own."""
+        services.lock_rooms_step(queryset.values_list("pk", flat=True))
         for room in queryset:
             services.delete_room_step(room)
 
@@ -57,11 +75,20 @@ class MembershipAdmin(admin.ModelAdmin[Membership]):
         return not is_owner and super().has_delete_permission(request, obj)
 
     def save_model(self, request: HttpRequest, obj: Membership, form: Any, change: bool) -> None:
-        services.add_member_step(obj.room, obj.user, reason="added", by=request.user)
+        services.lock_rooms_step([obj.room.pk])
+        services.add_member_step(obj.room, obj.user, reason="added", by=caller(request))
+        obj.pk = obj.room.memberships.get(user=obj.user).pk
 
     def delete_model(self, request: HttpRequest, obj: Membership) -> None:
-        services.remove_member_step(obj, reason="kicked", by=request.user)
+        services.lock_rooms_step([obj.room.pk])
+        services.remove_member_step(obj, reason="kicked", by=caller(request))
 
+    @transaction.atomic
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Membership]) -> None:
+        """Django's "delete selected" has no transaction of its own."""
+        services.lock_rooms_step(queryset.values_list("room_id", flat=True))
+        owners = queryset.filter(role=Membership.Role.OWNER).count()
         for membership in queryset.exclude(role=Membership.Role.OWNER):
-            services.remove_member_step(membership, reason="kicked", by=request.user)
+            services.remove_member_step(membership, reason="kicked", by=caller(request))
+        if owners:
+            self.message_user(request, f"{owners} stayed: a room keeps its owner.", messages.WARNING)

@@ -1,17 +1,22 @@
 """REST: rooms and memberships."""
 
 import base64
+from collections.abc import Sequence
+from functools import cache
 from typing import Annotated, Any
 
+from django.conf import settings
 from django.db.models import Count, F, IntegerField, OuterRef, Subquery
 from django.db.models.functions import Coalesce, Greatest
 from django.http import HttpRequest
 from ninja import Query, Router, Schema
 
-from accounts.auth import authenticated
+from accounts.auth import authenticated, caller
 from accounts.errors import ChatError, ErrorCode
 from events.envelope import time_text
+from events.schemas import Text
 from rooms import services
+from rooms.figures import RoomFigures
 from rooms.models import Membership, Room, RoomQuerySet
 
 router = Router(auth=authenticated, tags=["rooms"])
@@ -20,7 +25,7 @@ MAX_PAGE = 200
 
 
 class RoomQuery(Schema):
-    q: str | None = None
+    q: Text | None = None
     after: str | None = None
     limit: int = 50
 
@@ -34,89 +39,147 @@ class RoomName(Schema):
     name: str
 
 
-@router.get("/rooms")
-def list_rooms(request: HttpRequest, query: Annotated[RoomQuery, Query()]) -> dict[str, Any]:
+class RoomOut(Schema):
+    """A room as one person sees it. `role` null: no member; `online` null: not known at the moment."""
+
+    id: int
+    name: str
+    kind: str
+    owner: str
+    role: str | None
+    members: int
+    online: int | None
+    unread: int
+    last_message: dict[str, Any] | None
+    created: str
+
+
+class RoomPage(Schema):
+    items: list[RoomOut]
+    next: str | None
+
+
+class MemberChange(Schema):
+    role: str | None = None
+    muted_until: str | None = None
+
+
+class MemberOut(Schema):
+    user: str
+    role: str
+    joined: str
+    muted_until: str | None
+
+
+class MemberPage(Schema):
+    items: list[MemberOut]
+    next: str | None
+
+
+@router.get("/rooms", response=RoomPage)
+def list_rooms(request: HttpRequest, query: Annotated[RoomQuery, Query()]) -> RoomPage:
     """The rooms that I may see, newest first; `q` is a part of the name."""
     if not 1 <= query.limit <= MAX_PAGE:
         raise ChatError(ErrorCode.INVALID, f"limit goes from 1 to {MAX_PAGE}.")
-    rooms = _rooms(request.user.pk)
+    rooms = _rooms(caller(request).pk)
     if query.q:
         rooms = rooms.filter(name__icontains=query.q)
     if query.after:
         rooms = rooms.filter(pk__lt=_read_cursor(query.after))
     page = list(rooms.order_by("-pk")[: query.limit + 1])
     more, page = len(page) > query.limit, page[: query.limit]
-    return {"items": [room_json(room) for room in page], "next": _cursor(page[-1].pk) if more else None}
+    return RoomPage(items=_show(page), next=_cursor(page[-1].pk) if more else None)
 
 
-@router.post("/rooms", response={201: dict[str, Any]})
-def create_room(request: HttpRequest, room: NewRoom) -> tuple[int, dict[str, Any]]:
-    created = services.create_room(owner=request.user, name=room.name, kind=room.kind)
+@router.post("/rooms", response={201: RoomOut})
+def create_room(request: HttpRequest, room: NewRoom) -> tuple[int, RoomOut]:
+    """Create a room; who creates it owns it."""
+    created = services.create_room(owner=caller(request), name=room.name, kind=room.kind)
     return 201, _one_room(request, created.pk)
 
 
-@router.get("/rooms/{int:room_id}")
-def get_room(request: HttpRequest, room_id: int) -> dict[str, Any]:
+@router.get("/rooms/{int:room_id}", response=RoomOut)
+def get_room(request: HttpRequest, room_id: int) -> RoomOut:
+    """One room."""
     return _one_room(request, room_id)
 
 
-@router.patch("/rooms/{int:room_id}")
-def rename_room(request: HttpRequest, room_id: int, room: RoomName) -> dict[str, Any]:
-    services.rename_room(room_id=room_id, name=room.name, by=request.user)
+@router.patch("/rooms/{int:room_id}", response=RoomOut)
+def rename_room(request: HttpRequest, room_id: int, room: RoomName) -> RoomOut:
+    """Rename a room: its owner and moderators may."""
+    services.rename_room(room_id=room_id, name=room.name, by=caller(request))
     return _one_room(request, room_id)
 
 
 @router.delete("/rooms/{int:room_id}", response={204: None})
 def delete_room(request: HttpRequest, room_id: int) -> tuple[int, None]:
-    services.delete_room(room_id=room_id, by=request.user)
+    """Delete a room with all that was said: its owner may."""
+    services.delete_room(room_id=room_id, by=caller(request))
     return 204, None
 
 
-@router.put("/rooms/{int:room_id}/membership")
-def join_room(request: HttpRequest, room_id: int) -> dict[str, Any]:
+@router.put("/rooms/{int:room_id}/membership", response=RoomOut)
+def join_room(request: HttpRequest, room_id: int) -> RoomOut:
     """Become a member of a public room; may be repeated."""
-    services.join_room(room_id=room_id, user=request.user)
+    services.join_room(room_id=room_id, user=caller(request))
     return _one_room(request, room_id)
 
 
 @router.delete("/rooms/{int:room_id}/membership", response={204: None})
 def leave_room(request: HttpRequest, room_id: int) -> tuple[int, None]:
     """End my membership; may be repeated."""
-    services.leave_room(room_id=room_id, user=request.user)
+    services.leave_room(room_id=room_id, user=caller(request))
     return 204, None
 
 
-@router.get("/rooms/{int:room_id}/members")
-def list_members(request: HttpRequest, room_id: int, after: str | None = None, limit: int = 100) -> dict[str, Any]:
+@router.get("/rooms/{int:room_id}/members", response=MemberPage)
+def list_members(request: HttpRequest, room_id: int, after: str | None = None, limit: int = 100) -> MemberPage:
     """The members of a room that I may see, in the order in which they joined."""
     if not 1 <= limit <= MAX_PAGE:
         raise ChatError(ErrorCode.INVALID, f"limit goes from 1 to {MAX_PAGE}.")
-    _one_room(request, room_id)
+    if not Room.objects.visible_to(caller(request).pk).filter(pk=room_id).exists():
+        raise _no_room()
     members = Membership.objects.filter(room_id=room_id).select_related("user").order_by("pk")
     if after:
         members = members.filter(pk__gt=_read_cursor(after))
     page = list(members[: limit + 1])
     more, page = len(page) > limit, page[:limit]
-    return {"items": [_member_json(member) for member in page], "next": _cursor(page[-1].pk) if more else None}
+    return MemberPage(items=[_member(row) for row in page], next=_cursor(page[-1].pk) if more else None)
 
 
-@router.put("/rooms/{int:room_id}/members/{str:username}", response={204: None})
-def add_member(request: HttpRequest, room_id: int, username: str) -> tuple[int, None]:
-    """Put somebody into a private room."""
-    services.add_member(room_id=room_id, username=username, by=request.user)
-    return 204, None
+@router.put("/rooms/{int:room_id}/members/{str:username}", response=MemberOut)
+def add_member(request: HttpRequest, room_id: int, username: str, change: MemberChange | None = None) -> MemberOut:
+    """Put somebody into a private room; may be repeated."""
+    if change is not None and (change.role is not None or change.muted_until is not None):
+        raise ChatError(ErrorCode.INVALID, "This server cannot set roles or mute yet; leave out role and muted_until.")
+    return _member(services.add_member(room_id=room_id, username=username, by=caller(request)))
 
 
 @router.delete("/rooms/{int:room_id}/members/{str:username}", response={204: None})
 def remove_member(request: HttpRequest, room_id: int, username: str) -> tuple[int, None]:
     """Kick somebody."""
-    services.remove_member(room_id=room_id, username=username, by=request.user)
+    services.remove_member(room_id=room_id, username=username, by=caller(request))
     return 204, None
 
 
-def room_json(room: Any) -> dict[str, Any]:
-    """A room as one person sees it; `room` comes from `_rooms`."""
-    return {**services.room_state(room), "role": room.role, "members": room.members, "unread": room.unread}
+@cache
+def _figures() -> RoomFigures:
+    return RoomFigures(settings.REDIS_URL, **settings.REDIS_OPTIONS)
+
+
+def _show(rooms: Sequence[Any]) -> list[RoomOut]:
+    """Rooms of `_rooms` as their person sees them."""
+    figures = _figures().read([room.pk for room in rooms])
+    return [
+        RoomOut(
+            **services.room_state(room),
+            role=room.role,
+            members=room.members,
+            unread=room.unread,
+            **figures[room.pk]._asdict(),
+        )
+        for room in rooms
+    ]
 
 
 def _rooms(user: int) -> RoomQuerySet:
@@ -135,21 +198,20 @@ def _rooms(user: int) -> RoomQuerySet:
     )
 
 
-def _one_room(request: HttpRequest, room_id: int) -> dict[str, Any]:
-    room = _rooms(request.user.pk or 0).filter(pk=room_id).first()
+def _one_room(request: HttpRequest, room_id: int) -> RoomOut:
+    room = _rooms(caller(request).pk).filter(pk=room_id).first()
     if room is None:
-        raise ChatError(ErrorCode.NOT_FOUND, "There is no such room.")
-    return room_json(room)
+        raise _no_room()
+    return _show([room])[0]
 
 
-def _member_json(member: Membership) -> dict[str, Any]:
-    muted = member.muted_until
-    return {
-        "user": member.user.username,
-        "role": member.role,
-        "joined": time_text(member.joined_at),
-        "muted_until": time_text(muted) if muted else None,
-    }
+def _no_room() -> ChatError:
+    return ChatError(ErrorCode.NOT_FOUND, "There is no such room.")
+
+
+def _member(row: Membership) -> MemberOut:
+    muted = time_text(row.muted_until) if row.muted_until else None
+    return MemberOut(user=row.user.username, role=row.role, joined=time_text(row.joined_at), muted_until=muted)
 
 
 def _cursor(pk: int) -> str:

@@ -1,5 +1,6 @@
 """Rooms and who is in them. Only `rooms.services` and its steps write these rows (`last_seq`: `messaging.storage`)."""
 
+import unicodedata
 from typing import Self
 
 from django.conf import settings
@@ -8,15 +9,20 @@ from django.db import models
 from django.db.models import Exists, OuterRef, Q
 
 MAX_NAME = 80
+# Invisible, and needed: Persian and Indian scripts, and many emoji, are joined and parted by them.
+JOINERS = "\u200c\u200d"
+# Unicode's categories of what nobody sees (controls, the directions that forge a name) and of line ends.
+HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
 def clean_name(name: str) -> str:
-    """A room's name as it is stored: trimmed. Raise `ValidationError` unless it has 1 to 80 printable characters."""
+    """A room's name as it is stored: trimmed. Raise `ValidationError` unless it has 1 to 80 visible characters."""
     name = name.strip()
     if not 1 <= len(name) <= MAX_NAME:
         raise ValidationError(f"A room's name has 1 to {MAX_NAME} characters.")
-    if not name.isprintable():
-        raise ValidationError("A room's name has printable characters only.")
+    seen = [sign for sign in name if sign not in JOINERS]
+    if not seen or any(unicodedata.category(sign) in HIDDEN for sign in seen):
+        raise ValidationError("A room's name has visible characters only.")
     return name
 
 

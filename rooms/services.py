@@ -1,7 +1,7 @@
 """The use cases that write rooms and memberships. "Returned" means "committed"; the `…_step` functions are shared and
 serve the admin, whose own transaction holds row and outbox row."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -36,11 +36,14 @@ def create_room(*, owner: User, name: str, kind: str) -> Room:
 
 @transaction.atomic(durable=True)
 def rename_room(*, room_id: int, name: str, by: User) -> Room:
-    """Raises `ChatError` `not_found`, `forbidden` (owner and moderators rename), `invalid`."""
+    """Raises `ChatError` `not_found`, `forbidden` (owner and moderators rename), `invalid`. The name that it has
+    already changes nothing."""
     room = _lock_room(room_id, by)
     _require_role(room, by, Role.OWNER, Role.MODERATOR)
-    room.name = _valid_name(name)
-    save_room_step(room, by=by)
+    name = _valid_name(name)
+    if name != room.name:
+        room.name = name
+        save_room_step(room, by=by)
     return room
 
 
@@ -56,16 +59,22 @@ def delete_room(*, room_id: int, by: User) -> None:
 def join_room(*, room_id: int, user: User) -> bool:
     """Make somebody a member of a public room; false when the person was one. Raises `ChatError` `not_found`."""
     room = _lock_room(room_id, user)
-    return add_member_step(room, user, reason="added")
+    if room.kind == Room.Kind.PUBLIC:
+        return add_member_step(room, user, reason="added")
+    # Seen before the lock was had; a kick may have come between.
+    if not room.memberships.filter(user=user).exists():
+        raise _no_room()
+    return False
 
 
 @transaction.atomic(durable=True)
 def leave_room(*, room_id: int, user: User) -> None:
-    """End one's own membership; nothing happens without one. The owner hands over first (`ChatError` `conflict`); one
-    who is alone takes the room along."""
-    room = _lock_room(room_id, user)
-    membership = room.memberships.filter(user=user).first()
-    if membership is None:
+    """End one's own membership; nothing happens without one, nor without the room, so that leaving can be repeated
+    also where it made the room invisible. The owner hands over first (`ChatError` `conflict`); one who is alone takes
+    the room along."""
+    room = _find_and_lock(room_id, user)
+    membership = room.memberships.filter(user=user).first() if room else None
+    if room is None or membership is None:
         return
     if membership.role != Role.OWNER:
         remove_member_step(membership, reason="left")
@@ -76,14 +85,18 @@ def leave_room(*, room_id: int, user: User) -> None:
 
 
 @transaction.atomic(durable=True)
-def add_member(*, room_id: int, username: str, by: User) -> None:
+def add_member(*, room_id: int, username: str, by: User) -> Membership:
     """Put somebody into a private room. Raises `ChatError` `not_found`, `forbidden` (owner and moderators add),
     `invalid` for a public room, which people join by themselves."""
     room = _lock_room(room_id, by)
     _require_role(room, by, Role.OWNER, Role.MODERATOR)
     if room.kind != Room.Kind.PRIVATE:
         raise ChatError(ErrorCode.INVALID, "Members are added to private rooms; public ones are joined.")
-    add_member_step(room, _person(username), reason="added", by=by)
+    person = _person(username)
+    if not person.is_active:
+        raise ChatError(ErrorCode.NOT_FOUND, "That person's account is deactivated.")
+    add_member_step(room, person, reason="added", by=by)
+    return room.memberships.select_related("user").get(user=person)
 
 
 @transaction.atomic(durable=True)
@@ -115,6 +128,12 @@ def save_room_step(room: Room, *, by: User) -> None:
     room.save(update_fields=["name"])
     _record(room, Topic.ROOM_NOTIFICATION, ROOM_LIST, EventType.ROOM_UPDATED, room_state(room))
     _record_notice(room, "renamed", name=room.name, by=by.username)
+
+
+def lock_rooms_step(room_ids: Iterable[int]) -> None:
+    """Lock rooms, in the order that keeps two who lock several from waiting for each other."""
+    locked = Room.objects.filter(pk__in=room_ids).order_by("pk").select_for_update(no_key=True)
+    list(locked.values_list("pk"))
 
 
 def delete_room_step(room: Room) -> None:
@@ -166,12 +185,21 @@ def private_room_state(room_id: int) -> dict[str, Any] | None:
 
 
 def _lock_room(room_id: int, user: User) -> Room:
-    """The room, locked until the transaction ends, so that its members and versions change one after the other."""
-    visible = Room.objects.visible_to(user.pk).select_for_update(no_key=True, of=("self",))
-    room = visible.select_related("owner").filter(pk=room_id).first()
+    """The room, locked until the transaction ends, so that its members and versions change one after the other. What
+    the person may do there must be asked after this. Raises `ChatError` `not_found`."""
+    room = _find_and_lock(room_id, user)
     if room is None:
-        raise ChatError(ErrorCode.NOT_FOUND, "There is no such room.")
+        raise _no_room()
     return room
+
+
+def _find_and_lock(room_id: int, user: User) -> Room | None:
+    visible = Room.objects.visible_to(user.pk).select_for_update(no_key=True, of=("self",))
+    return visible.select_related("owner").filter(pk=room_id).first()
+
+
+def _no_room() -> ChatError:
+    return ChatError(ErrorCode.NOT_FOUND, "There is no such room.")
 
 
 def _require_role(room: Room, user: User, *roles: str) -> str:

@@ -2,6 +2,7 @@
 
 import os
 from argparse import ArgumentParser
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,13 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         names = [f"{options['prefix']}{number}" for number in range(1, options["count"] + 1)]
         try:
-            users = [user for start in range(0, len(names), BATCH) for user in register_programs(usernames=names[start : start + BATCH])]
+            batches = [register_programs(usernames=names[n : n + BATCH]) for n in range(0, len(names), BATCH)]
         except ChatError as error:
             raise CommandError(error.detail) from None
         descriptor = os.open(options["tokens_file"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         # A file that was there before keeps its mode otherwise.
         os.fchmod(descriptor, 0o600)
         with open(descriptor, "w", encoding="utf-8") as file:
-            file.writelines(f"{user.username} {issue_token(user, days=options['days'])[0]}\n" for user in users)
+            for user in chain.from_iterable(batches):
+                file.write(f"{user.username} {issue_token(user, days=options['days'])[0]}\n")
         self.stdout.write(f"{len(names)} accounts; their tokens are in {options['tokens_file']}.")

@@ -27,6 +27,8 @@ REFUSALS = frozenset(
         KafkaError._INVALID_ARG,
     }
 )
+# Given up by `close`, after the time was over.
+PURGED = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +37,6 @@ class Trouble:
 
     reason: str
     refused: bool
-
-
-UNANSWERED = Trouble("Kafka has not answered in time.", refused=False)
 
 
 class Publisher:
@@ -65,11 +64,15 @@ class Publisher:
             "reconnect.backoff.ms": 50,
             "reconnect.backoff.max.ms": 1000,
             "socket.keepalive.enable": True,
+            # A line for each attempt to connect would bury the log; the rows say what is wrong.
+            "log_level": 2,
             # A fatal error is raised by librdkafka's wrapper all the same; see `_flush`.
-            "error_cb": _log_error,
+            "error_cb": self._note_error,
             **(config or {}),
         }
         self._producer: Producer | None = None
+        # What librdkafka said last about its connections, to explain a silence.
+        self._last_error = ""
 
     def publish(self, rows: Sequence[Row], *, epoch: int) -> dict[UUID, Trouble | None]:
         """What became of the rows: None means acknowledged by all in-sync replicas; a row that is not named was not
@@ -106,7 +109,7 @@ class Publisher:
             # Neither a late record nor a late report may come into a later round.
             self.close()
         for row in rows:
-            fate.setdefault(row.id, UNANSWERED)
+            fate.setdefault(row.id, self._unanswered())
         refused = [row for row in rows if (trouble := fate[row.id]) is not None and trouble.refused]
         if answered and len(rows) > 1:
             # A broker refuses a whole batch for one bad record: only who is refused alone is to blame.
@@ -124,7 +127,7 @@ class Publisher:
 
     def _produce(self, producer: Producer, row: Row, epoch: int, fate: dict[UUID, Trouble | None]) -> None:
         def note(error: KafkaError | None, _: object) -> None:
-            fate[row.id] = None if error is None else _trouble(error)
+            fate[row.id] = None if error is None else self._trouble(error)
 
         fate.pop(row.id, None)
         try:
@@ -138,10 +141,21 @@ class Publisher:
         except BufferError:
             fate[row.id] = Trouble("The producer's queue is full.", refused=False)
         except KafkaException as error:
-            fate[row.id] = _trouble(error.args[0])
+            fate[row.id] = self._trouble(error.args[0])
         except ValueError as error:
             # The row is no event as this version knows them; `record_event` lets none of that in.
             fate[row.id] = Trouble(str(error), refused=True)
+
+    def _trouble(self, error: KafkaError) -> Trouble:
+        if error.code() in PURGED:
+            return self._unanswered()
+        return Trouble(f"{error.name()}: {error.str()}", refused=error.code() in REFUSALS)
+
+    def _unanswered(self) -> Trouble:
+        return Trouble(f"Kafka has not answered in time. {self._last_error}".rstrip(), refused=False)
+
+    def _note_error(self, error: KafkaError) -> None:
+        self._last_error = str(error.str())
 
 
 def _waves(rows: Sequence[Row]) -> list[list[Row]]:
@@ -175,11 +189,3 @@ def _headers(row: Row, epoch: int) -> dict[str, str | bytes | None]:
         "version": str(row.version).encode(),
         "epoch": str(epoch).encode(),
     }
-
-
-def _log_error(error: KafkaError) -> None:
-    logger.warning("Kafka: %s", error.str())
-
-
-def _trouble(error: KafkaError) -> Trouble:
-    return Trouble(f"{error.name()}: {error.str()}", refused=error.code() in REFUSALS)

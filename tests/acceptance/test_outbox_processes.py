@@ -14,7 +14,7 @@ from django.db import connection
 from outbox.lease import LOCK_NAME
 from outbox.models import OutboxEvent, OutboxLease
 from tests.acceptance.processes import Process, free_port, wait_for
-from tests.integration.outbox_support import all_sent, commit_events, make_redis, reading, thing_table
+from tests.integration.outbox_support import all_sent, assert_whole, commit_events, make_redis, reading, thing_table
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -43,14 +43,6 @@ def start(transactional_db: None, tmp_path: Path) -> Iterator[Start]:
 def holder_is_new(epoch: int) -> bool:
     lease = OutboxLease.objects.filter(id=1).first()
     return lease is not None and lease.epoch > epoch and lease.holder != ""
-
-
-def assert_whole(versions: dict[str, list[int]], events: list[OutboxEvent]) -> None:
-    """Readers that drop version ≤ seen have seen each event once, in order, with none left out."""
-    expected: dict[str, list[int]] = {}
-    for event in events:
-        expected.setdefault(event.subject, []).append(event.version)
-    assert {subject: versions[subject] for subject in expected} == expected
 
 
 def fenced_marks(port: int) -> float:

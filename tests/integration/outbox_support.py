@@ -1,10 +1,9 @@
 """An aggregate of its own, pollers and readers for the tests of the outbox."""
 
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from threading import Event, Thread
+from threading import Thread
 from time import monotonic
 from typing import Any
 from uuid import UUID, uuid4
@@ -27,8 +26,6 @@ from outbox.poller import OutboxPoller
 from outbox.publisher import Publisher
 from outbox.services import record_event
 from outbox.wakeups import Wakeups
-
-logger = logging.getLogger(__name__)
 
 PATIENCE = 30.0  # seconds until a test gives up waiting
 
@@ -79,15 +76,16 @@ def commit_events(count: int, *, things: int = 1) -> list[OutboxEvent]:
     return events
 
 
-def wait_for(condition: Callable[[], object], what: str) -> None:
-    end, pause = monotonic() + PATIENCE, Event()
-    while not condition():
-        assert monotonic() < end, f"Not within {PATIENCE} s: {what}."
-        pause.wait(0.02)
-
-
 def all_sent() -> bool:
     return not OutboxEvent.objects.filter(sent_at=None).exists()
+
+
+def assert_whole(versions: dict[str, list[int]], events: list[OutboxEvent]) -> None:
+    """Readers that drop version ≤ seen have seen each event once, in order, with none left out."""
+    expected: dict[str, list[int]] = {}
+    for event in events:
+        expected.setdefault(event.subject, []).append(event.version)
+    assert {subject: versions[subject] for subject in expected} == expected
 
 
 class Reader:

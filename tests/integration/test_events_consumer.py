@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from threading import Event, Thread
 from time import monotonic
@@ -19,6 +19,7 @@ from events.models import ConsumedOffset, OffsetConflict, advance_offset
 from events.provisioning import create_topics
 from events.schemas import EventType
 from events.topics import Topic
+from tests.acceptance.processes import wait_for
 
 PATIENCE = 30.0  # seconds until a test gives up waiting
 CREATED = [Topic.USER_CREATED, Topic.ROOM_CREATED, Topic.MESSAGE_CREATED]
@@ -27,13 +28,6 @@ CREATED = [Topic.USER_CREATED, Topic.ROOM_CREATED, Topic.MESSAGE_CREATED]
 @pytest.fixture(scope="module", autouse=True)
 def topics() -> None:
     create_topics(settings.KAFKA_BOOTSTRAP_SERVERS, replication=settings.KAFKA_REPLICATION)
-
-
-def wait_for(condition: Callable[[], object], what: str) -> None:
-    end, pause = monotonic() + PATIENCE, Event()
-    while not condition():
-        assert monotonic() < end, f"Not within {PATIENCE} s: {what}."
-        pause.wait(0.02)
 
 
 class ToyHandler:

@@ -11,7 +11,8 @@ from redis import Redis
 from outbox.lease import LOCK_NAME, Lease
 from outbox.models import OutboxLease
 from outbox.rows import Fenced, mark_sent
-from tests.integration.outbox_support import make_redis, wait_for
+from tests.acceptance.processes import wait_for
+from tests.integration.outbox_support import make_redis
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

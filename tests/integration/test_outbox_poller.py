@@ -13,9 +13,11 @@ from events.topics import Topic
 from outbox import metrics
 from outbox.lease import LOCK_NAME
 from outbox.models import OutboxEvent, OutboxLease
+from tests.acceptance.processes import wait_for
 from tests.integration.outbox_support import (
     Thing,
     all_sent,
+    assert_whole,
     commit_events,
     make_poller,
     make_publisher,
@@ -25,7 +27,6 @@ from tests.integration.outbox_support import (
     running,
     thing_table,
     topic_limit,
-    wait_for,
 )
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -36,14 +37,6 @@ def things(transactional_db: None) -> Iterator[None]:
     make_redis().delete(LOCK_NAME)
     with thing_table():
         yield
-
-
-def assert_whole(reader_versions: dict[str, list[int]], events: list[OutboxEvent]) -> None:
-    """Readers that drop version ≤ seen have seen each event once, in order, with none left out."""
-    expected: dict[str, list[int]] = {}
-    for event in events:
-        expected.setdefault(event.subject, []).append(event.version)
-    assert {subject: reader_versions[subject] for subject in expected} == expected
 
 
 def test_a_committed_event_reaches_kafka_with_its_envelope_and_headers() -> None:

@@ -1,10 +1,12 @@
 """Making the topics, and refusing ones that cannot work."""
 
 from collections.abc import Mapping
+from threading import Event
+from time import monotonic
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
 from confluent_kafka.cimpl import NewTopic
 
 from events.errors import TopicMismatch
@@ -14,7 +16,8 @@ TIMEOUT = 30.0  # seconds
 
 
 def create_topics(bootstrap_servers: str, *, replication: int, topics: Mapping[str, TopicSpec] = TOPICS) -> list[str]:
-    """Create the topics that are missing and return their names; may be repeated, also at the same time.
+    """Create the topics that are missing, wait until they can be used, and return their names; may be repeated, also
+    at the same time.
 
     Raises `TopicMismatch` when one exists with other partitions or fewer replicas, before anything is created, and
     `confluent_kafka.KafkaException` when Kafka cannot be asked or does not create one.
@@ -40,7 +43,24 @@ def create_topics(bootstrap_servers: str, *, replication: int, topics: Mapping[s
             # Somebody else was quicker, with the same specification.
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise
+    _wait_until_led(admin, [TopicPartition(topic.topic, n) for topic in missing for n in range(topic.num_partitions)])
     return created
+
+
+def _wait_until_led(admin: AdminClient, partitions: list[TopicPartition]) -> None:
+    """Return when every new partition answers: "created" comes before its leader is in place."""
+    end, pause = monotonic() + TIMEOUT, Event()
+    while True:
+        asked = admin.list_offsets({partition: OffsetSpec.latest() for partition in partitions}, request_timeout=5)
+        try:
+            for future in asked.values():
+                future.result(TIMEOUT)
+        except KafkaException:
+            if monotonic() > end:
+                raise
+            pause.wait(0.05)
+        else:
+            return
 
 
 def _check(topic: Any, spec: TopicSpec, replication: int) -> None:

@@ -36,7 +36,7 @@ READ = """
         SELECT * FROM outbox_outboxevent event
         WHERE event.sent_at IS NULL AND event.aggregate_type = heads.aggregate_type
             AND event.aggregate_id = heads.aggregate_id AND event.version < heads.version + %(run)s
-        ORDER BY event.version
+        ORDER BY event.version LIMIT (SELECT ceil(%(limit)s::float8 / count(*)) FROM heads)
     ) AS run
     WHERE run.dead_at IS NULL AND (run.next_attempt_at IS NULL OR run.next_attempt_at <= clock_timestamp())
     ORDER BY run.version - heads.version, heads.created_at LIMIT %(limit)s

@@ -3,7 +3,7 @@
 from django.contrib import auth
 from django.http import HttpRequest
 from django.middleware.csrf import get_token
-from ninja import Field, Router, Schema
+from ninja import Field, Router, Schema, Status
 
 from accounts import services
 from accounts.auth import authenticated, caller, check_credentials, confirm_password, require_csrf
@@ -54,12 +54,12 @@ class Token(Schema):
 
 
 @router.post("/users", response={201: Person}, auth=None)
-def sign_up(request: HttpRequest, credentials: Credentials) -> tuple[int, Person]:
+def sign_up(request: HttpRequest, credentials: Credentials) -> Status[Person]:
     """Make an account and sign in with it."""
     require_csrf(request)
     user = services.register_user(username=credentials.id, password=credentials.password)
     auth.login(request, user, backend=BACKEND)
-    return 201, _person(user)
+    return Status(201, _person(user))
 
 
 @router.get("/session", response=Session, auth=None)
@@ -79,42 +79,42 @@ def sign_in(request: HttpRequest, credentials: Credentials) -> Session:
 
 
 @router.delete("/session", response={204: None}, auth=authenticated)
-def sign_out(request: HttpRequest) -> tuple[int, None]:
+def sign_out(request: HttpRequest) -> Status[None]:
     """Sign out here. A program has no session, and its token goes on."""
     user, had_session = caller(request), auth.SESSION_KEY in request.session
     auth.logout(request)
     if had_session:
         services.end_session(user=user)
-    return 204, None
+    return Status(204, None)
 
 
 @router.delete("/sessions", response={204: None}, auth=authenticated)
-def sign_out_everywhere(request: HttpRequest) -> tuple[int, None]:
+def sign_out_everywhere(request: HttpRequest) -> Status[None]:
     """Sign out everywhere: all sessions and tokens become void."""
     services.sign_out_everywhere(user=caller(request))
     auth.logout(request)
-    return 204, None
+    return Status(204, None)
 
 
 @router.put("/me/password", response={204: None}, auth=authenticated)
-def change_password(request: HttpRequest, change: PasswordChange) -> tuple[int, None]:
+def change_password(request: HttpRequest, change: PasswordChange) -> Status[None]:
     """Change the password; voids all tokens and other sessions and keeps this one."""
     user = caller(request)
     confirm_password(request, user, change.old)
     services.change_password(user=user, old=change.old, new=change.new)
     if auth.SESSION_KEY in request.session:
         auth.update_session_auth_hash(request, user)
-    return 204, None
+    return Status(204, None)
 
 
 @router.delete("/me", response={204: None}, auth=authenticated)
-def deactivate(request: HttpRequest, confirmation: Password) -> tuple[int, None]:
+def deactivate(request: HttpRequest, confirmation: Password) -> Status[None]:
     """Deactivate the account."""
     user = caller(request)
     confirm_password(request, user, confirmation.password)
     services.deactivate_user(user=user)
     auth.logout(request)
-    return 204, None
+    return Status(204, None)
 
 
 @router.post("/tokens", response=Token, auth=None)

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.db.models import Count, F, IntegerField, OuterRef, Subquery
 from django.db.models.functions import Coalesce, Greatest
 from django.http import HttpRequest
-from ninja import Query, Router, Schema
+from ninja import Query, Router, Schema, Status
 
 from accounts.auth import authenticated, caller
 from accounts.errors import ChatError, ErrorCode
@@ -92,10 +92,10 @@ def list_rooms(request: HttpRequest, query: Annotated[RoomQuery, Query()]) -> Ro
 
 
 @router.post("/rooms", response={201: RoomOut})
-def create_room(request: HttpRequest, room: NewRoom) -> tuple[int, RoomOut]:
+def create_room(request: HttpRequest, room: NewRoom) -> Status[RoomOut]:
     """Create a room; who creates it owns it."""
     created = services.create_room(owner=caller(request), name=room.name, kind=room.kind)
-    return 201, _one_room(request, created.pk)
+    return Status(201, _one_room(request, created.pk))
 
 
 @router.get("/rooms/{int:room_id}", response=RoomOut)
@@ -112,10 +112,10 @@ def rename_room(request: HttpRequest, room_id: int, room: RoomName) -> RoomOut:
 
 
 @router.delete("/rooms/{int:room_id}", response={204: None})
-def delete_room(request: HttpRequest, room_id: int) -> tuple[int, None]:
+def delete_room(request: HttpRequest, room_id: int) -> Status[None]:
     """Delete a room with all that was said: its owner may."""
     services.delete_room(room_id=room_id, by=caller(request))
-    return 204, None
+    return Status(204, None)
 
 
 @router.put("/rooms/{int:room_id}/membership", response=RoomOut)
@@ -126,10 +126,10 @@ def join_room(request: HttpRequest, room_id: int) -> RoomOut:
 
 
 @router.delete("/rooms/{int:room_id}/membership", response={204: None})
-def leave_room(request: HttpRequest, room_id: int) -> tuple[int, None]:
+def leave_room(request: HttpRequest, room_id: int) -> Status[None]:
     """End my membership; may be repeated."""
     services.leave_room(room_id=room_id, user=caller(request))
-    return 204, None
+    return Status(204, None)
 
 
 @router.get("/rooms/{int:room_id}/members", response=MemberPage)
@@ -156,10 +156,10 @@ def add_member(request: HttpRequest, room_id: int, username: str, change: Member
 
 
 @router.delete("/rooms/{int:room_id}/members/{str:username}", response={204: None})
-def remove_member(request: HttpRequest, room_id: int, username: str) -> tuple[int, None]:
+def remove_member(request: HttpRequest, room_id: int, username: str) -> Status[None]:
     """Kick somebody."""
     services.remove_member(room_id=room_id, username=username, by=caller(request))
-    return 204, None
+    return Status(204, None)
 
 
 @cache

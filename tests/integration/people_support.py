@@ -67,9 +67,7 @@ class Door:
         if csrf and not self.headers:
             headers["X-CSRFToken"] = self.client.get("/api/v1/session").json()["csrf_token"]
         data = b"" if body is None else orjson.dumps(body)
-        response = self.client.generic(
-            method, f"/api/v1{path}", data, content_type="application/json", headers=headers
-        )
+        response = self.client.generic(method, f"/api/v1{path}", data, content_type="application/json", headers=headers)
         return self._read(response)
 
     def sign_in(self, username: str, password: str = PASSWORD) -> Any:

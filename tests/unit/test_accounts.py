@@ -16,7 +16,8 @@ def test_user_ids_of_any_script(username: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "username", ["", "a" * 21, ".", "...", "a b", "a\0", "a\n", "a/b", "a@b", "<b>", "a\u202eb", "a\u0301", "\ud800", "😀"]
+    "username",
+    ["", "a" * 21, ".", "...", "a b", "a\0", "a\n", "a/b", "a@b", "<b>", "a\u202eb", "a\u0301", "\ud800", "😀"],
 )
 def test_what_is_no_user_id(username: str) -> None:
     """Not only dots, no spaces, no signs that hide, composed form only."""
@@ -25,7 +26,8 @@ def test_what_is_no_user_id(username: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [("Alice", "aLICE"), ("STRASSE", "straße"), ("é", "e\u0301"), ("ΣΊΣΥΦΟΣ", "σίσυφος"), ("ᾳ\u0301", "ᾴ")]
+    ("one", "other"),
+    [("Alice", "aLICE"), ("STRASSE", "straße"), ("é", "e\u0301"), ("ΣΊΣΥΦΟΣ", "σίσυφος"), ("ᾳ\u0301", "ᾴ")],
 )
 def test_user_ids_are_the_same_without_regard_to_case(one: str, other: str) -> None:
     """One person could pass for the other."""

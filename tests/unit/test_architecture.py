@@ -141,7 +141,9 @@ def test_the_rule_sees_a_write(code: str, model: str) -> None:
     assert [found for _, found in writes(ast.parse(code))] == [model]
 
 
-@pytest.mark.parametrize("code", ["seen = {}\nseen.update(a=1)", "User.objects.filter(pk=1).first()", "cache.delete('user')"])
+@pytest.mark.parametrize(
+    "code", ["seen = {}\nseen.update(a=1)", "User.objects.filter(pk=1).first()", "cache.delete('user')"]
+)
 def test_the_rule_leaves_other_calls_alone(code: str) -> None:
     """Reading is free, and not everything that is deleted is a row."""
     assert not list(writes(ast.parse(code)))

@@ -6,7 +6,9 @@ from django.core.exceptions import ValidationError
 from rooms.models import clean_name
 
 
-@pytest.mark.parametrize("name", ["x", "Café №5", "대화방", "全角\u3000空白", "👩\u200d👩\u200d👧", "می\u200cخواهم", "n" * 80])
+@pytest.mark.parametrize(
+    "name", ["x", "Café №5", "대화방", "全角\u3000空白", "👩\u200d👩\u200d👧", "می\u200cخواهم", "n" * 80]
+)
 def test_names_of_any_script(name: str) -> None:
     """Also those whose letters and emoji need joiners that nobody sees."""
     assert clean_name(f"  {name}\t") == name

@@ -97,9 +97,7 @@ def main(folder: Path) -> int:
     stack = DevStack(folder)
     # For the life of this process; the kernel releases it.
     guardian_lock = (folder / "guardian.lock").open("w")
-    try:
-        fcntl.flock(guardian_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not _take(guardian_lock):
         return 0
     stopping = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -113,6 +111,18 @@ def main(folder: Path) -> int:
             wanted.unlink()
         _write_status(folder, [], error)
     return 1 if error else 0
+
+
+def _take(guardian_lock: Any) -> bool:
+    """Become the guardian, or find that there is one. A user that looks for one holds the lock for a moment only."""
+    for _ in range(10):
+        try:
+            fcntl.flock(guardian_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            Event().wait(0.05)
+        else:
+            return True
+    return False
 
 
 def _guard(folder: Path, keepers: list[Keeper], users: Any, stopping: Event) -> str | None:
@@ -151,4 +161,7 @@ def _write_status(folder: Path, keepers: list[Keeper], error: str | None) -> Non
 
 
 if __name__ == "__main__":
+    # Into the background: nobody waits for this process, and it is nobody's child that must be reaped.
+    if os.fork() != 0:
+        os._exit(0)
     sys.exit(main(Path(sys.argv[1])))

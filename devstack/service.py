@@ -12,7 +12,6 @@ from devstack.errors import StackError
 from devstack.tied import die_with_parent
 
 
-
 class Service(Protocol):
     """`name` as in `state.SERVICES`; `stop_signal` ends it cleanly; `user` runs it (None: whoever starts it)."""
 

@@ -132,31 +132,34 @@ class DevStack:
     # Helpers
 
     def _wait_ready(self, services: Sequence[str]) -> None:
-        guardian = self._start_guardian()
+        self._start_guardian()
 
         def ready() -> bool:
             status = self._status()
             if status.get("error"):
                 raise StackError(status["error"])
-            if guardian.poll() not in {None, 0}:
-                raise StackError(f"The services did not start; see {self.folder / 'guardian.log'}.")
             return set(services) <= set(status.get("ready", ()))
 
         self._wait(ready, f"{', '.join(services)} start; see the logs in {self.folder}")
 
-    def _start_guardian(self) -> subprocess.Popen[bytes]:
+    def _start_guardian(self) -> None:
         """Start a guardian; one that finds another at work ends at once."""
-        (self.folder / "status.json").unlink(missing_ok=True) if not self._has_guardian() else None
+        if self._has_guardian():
+            return
+        # What an earlier guardian left behind says nothing about the next one.
+        (self.folder / "status.json").unlink(missing_ok=True)
         command = [sys.executable, "-m", "devstack.guardian", str(self.folder)]
         with (self.folder / "guardian.log").open("ab") as log:
-            return subprocess.Popen(  # noqa: S603 (our own command line)
+            # It goes into the background by itself. Not in this terminal's session: Ctrl-C is for the users, and the
+            # guardian follows them.
+            subprocess.run(  # noqa: S603 (our own command line)
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd=Path(__file__).resolve().parent.parent,
-                # Not in this terminal's session: Ctrl-C is for the users, and the guardian follows them.
                 start_new_session=True,
+                check=True,
             )
 
     def _has_guardian(self) -> bool:

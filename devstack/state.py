@@ -31,7 +31,9 @@ class State:
             try:
                 return cls(**json.loads(path.read_text()))
             except (ValueError, TypeError) as error:
-                raise StackError(f"{path} cannot be read ({error}). Delete {folder} to start with empty data.") from None
+                raise StackError(
+                    f"{path} cannot be read ({error}). Delete {folder} to start with empty data."
+                ) from None
         state = cls(ports=_free_ports(), password=secrets.token_urlsafe(24), secret_key=secrets.token_urlsafe(50))
         state.save(folder)
         return state

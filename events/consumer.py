@@ -105,6 +105,9 @@ class EventConsumer:
                 # Never `latest`: a record that was there before the first assignment must be handled too.
                 "auto.offset.reset": "earliest",
                 "partition.assignment.strategy": "cooperative-sticky",
+                # The least that brokers allow: a crashed member's partitions go to another one after this time.
+                "session.timeout.ms": 6000,
+                "heartbeat.interval.ms": 1500,
                 "fetch.wait.max.ms": 100,
                 "fetch.queue.backoff.ms": 20,
                 "fetch.error.backoff.ms": 100,

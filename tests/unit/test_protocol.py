@@ -76,7 +76,9 @@ def test_a_cursor_survives_the_wire():
     assert Cursor.parse(str(cursor), partition=1) == cursor
 
 
-@pytest.mark.parametrize("text", ["", "1-1", "1-1-x", "1-1-1-1", "-1-1-1", "1-1-99999999999999999999", 7, None, "１-1-1"])
+@pytest.mark.parametrize(
+    "text", ["", "1-1", "1-1-x", "1-1-1-1", "-1-1-1", "1-1-99999999999999999999", 7, None, "１-1-1"]
+)
 def test_a_malformed_cursor_is_invalid(text):
     assert code_of(Cursor.parse, text, partition=1) == ErrorCode.INVALID
 

@@ -55,7 +55,9 @@ class Command(BaseCommand):
     help = __doc__
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--port", type=int, default=8000, help="of the first web process; the next free one is taken")
+        parser.add_argument(
+            "--port", type=int, default=8000, help="of the first web process; the next free one is taken"
+        )
         parser.add_argument("--web", type=int, default=1, help="number of web processes")
 
     def handle(self, *args: Any, **options: Any) -> None:

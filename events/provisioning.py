@@ -6,7 +6,7 @@ from time import monotonic
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 from confluent_kafka.cimpl import NewTopic
 
 from events.errors import TopicMismatch
@@ -51,7 +51,8 @@ def _wait_until_led(admin: AdminClient, partitions: list[TopicPartition]) -> Non
     """Return when every new partition answers: "created" comes before its leader is in place."""
     end, pause = monotonic() + TIMEOUT, Event()
     while True:
-        asked = admin.list_offsets({partition: OffsetSpec.latest() for partition in partitions}, request_timeout=5)
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        asked = admin.list_offsets(dict.fromkeys(partitions, latest), request_timeout=5)
         try:
             for future in asked.values():
                 future.result(TIMEOUT)

@@ -7,7 +7,6 @@ for that moment, so a take-over comes either before the write, which then does n
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import count, groupby
 from typing import Any
 from uuid import UUID
 
@@ -17,29 +16,24 @@ from django.db import connection
 # How many versions of one aggregate are read together. Each waits for the acknowledgement of the one before it.
 RUN = 20
 
-# Heads first, then the second of each run, and so on: no aggregate keeps the others waiting.
+# One pass over what is unsent. Looking the head up for each row is quadratic whenever the planner believes, from its
+# last statistics, that next to nothing is unsent: 748 ms against 14 ms for 5,000 rows.
+# The first of each aggregate comes first, then the second of each: no aggregate keeps the others waiting. A row that
+# waits or is dead is the head of its aggregate, and blocks it.
 READ = """
-    WITH heads AS (
-        SELECT aggregate_type, aggregate_id, version, created_at FROM outbox_outboxevent head
-        WHERE sent_at IS NULL AND dead_at IS NULL
-            AND (next_attempt_at IS NULL OR next_attempt_at <= clock_timestamp())
-            AND NOT EXISTS (
-                SELECT FROM outbox_outboxevent earlier
-                WHERE earlier.sent_at IS NULL AND earlier.aggregate_type = head.aggregate_type
-                    AND earlier.aggregate_id = head.aggregate_id AND earlier.version < head.version
-            )
-        ORDER BY created_at LIMIT %(limit)s
+    WITH unsent AS (
+        SELECT id, created_at, row_number() OVER run AS place, version - first_value(version) OVER run AS distance,
+            first_value(dead_at IS NOT NULL OR next_attempt_at > clock_timestamp()) OVER run AS blocked
+        FROM outbox_outboxevent WHERE sent_at IS NULL
+        WINDOW run AS (PARTITION BY aggregate_type, aggregate_id ORDER BY version)
+    ), chosen AS (
+        SELECT id, place, created_at FROM unsent
+        WHERE blocked IS NOT TRUE AND place = distance + 1 AND place <= %(run)s
+        ORDER BY place, created_at LIMIT %(limit)s
     )
-    SELECT run.id, run.aggregate_type, run.aggregate_id, run.version, run.type, run.subject, run.payload::text,
-        run.topic, run.key, run.created_at, run.attempts
-    FROM heads CROSS JOIN LATERAL (
-        SELECT * FROM outbox_outboxevent event
-        WHERE event.sent_at IS NULL AND event.aggregate_type = heads.aggregate_type
-            AND event.aggregate_id = heads.aggregate_id AND event.version < heads.version + %(run)s
-        ORDER BY event.version LIMIT (SELECT ceil(%(limit)s::float8 / count(*)) FROM heads)
-    ) AS run
-    WHERE run.dead_at IS NULL AND (run.next_attempt_at IS NULL OR run.next_attempt_at <= clock_timestamp())
-    ORDER BY run.version - heads.version, heads.created_at LIMIT %(limit)s
+    SELECT id, aggregate_type, aggregate_id, version, type, subject, payload::text, topic, key, event.created_at,
+        attempts
+    FROM chosen JOIN outbox_outboxevent event USING (id) ORDER BY place, chosen.created_at
 """
 LEASE = "SELECT FROM outbox_outboxlease WHERE id = 1 AND epoch = %(epoch)s AND holder = %(holder)s FOR SHARE"
 # S608: the only text put in is the one above.
@@ -115,15 +109,11 @@ class Fenced(Exception):
 
 
 def read_unsent(limit: int) -> list[Row]:
-    """Rows that may be produced now: of each aggregate its head and what follows it without a gap, in that order."""
+    """Rows that may be produced now: the head of each aggregate, then what follows it without a gap, in the order of
+    the versions."""
     with connection.cursor() as cursor:
         cursor.execute(READ, {"limit": limit, "run": RUN})
-        rows = [_row(columns) for columns in cursor.fetchall()]
-    rows.sort(key=lambda row: (row.aggregate, row.version))
-    runs = [_leading_run(list(run)) for _, run in groupby(rows, key=lambda row: row.aggregate)]
-    # By the heads alone: within a run the versions decide, whatever the database's clock did meanwhile.
-    runs.sort(key=lambda run: run[0].created_at)
-    return [row for run in runs for row in run]
+        return [_row(columns) for columns in cursor.fetchall()]
 
 
 def mark_sent(ids: Sequence[UUID], *, epoch: int, holder: str) -> list[float]:
@@ -168,8 +158,3 @@ def measure_pending() -> tuple[int, float]:
 
 def _row(columns: tuple[Any, ...]) -> Row:
     return Row(**{**dict(zip(Row.__slots__, columns, strict=True)), "payload": orjson.loads(columns[6])})
-
-
-def _leading_run(rows: list[Row]) -> list[Row]:
-    """The head and what follows it without a gap: behind a gap stands a row that may not be tried now."""
-    return [row for row, version in zip(rows, count(rows[0].version), strict=False) if row.version == version]

@@ -59,7 +59,8 @@ def variables(tree: ast.Module) -> dict[str, str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.arg | ast.AnnAssign) and node.annotation is not None:
             name = node.arg if isinstance(node, ast.arg) else ".".join(chain(node.target))
-            held |= {name: word.id for word in ast.walk(node.annotation) if isinstance(word, ast.Name)}
+            words = [word.id for word in ast.walk(node.annotation) if isinstance(word, ast.Name)]
+            held[name] = next((word for word in words if word in DOORS), "")
         elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and chain(node.value):
             held[node.targets[0].id] = chain(node.value)[0]
     return {name: model for name, model in held.items() if model in DOORS}
@@ -119,7 +120,7 @@ def test_rows_are_written_by_their_services(package: str) -> None:
     for path, tree in sources(package):
         for line, model in writes(tree):
             assert path in DOORS[model], (
-                f"{path}:{line} writes {model}: call a service of {DOORS[model][0]} (or one of its steps, in the admin),"
+                f"{path}:{line} writes {model}: call a service of {DOORS[model][0]} (in the admin: one of its steps),"
                 " which records the event in the same transaction."
             )
 

@@ -76,7 +76,8 @@ class User(AbstractBaseUser, PermissionsMixin):
         return self.username
 
     def clean(self) -> None:
-        self.username = unicodedata.normalize("NFC", self.username)
+        # A form whose field was refused leaves None here.
+        self.username = unicodedata.normalize("NFC", self.username or "")
         self.username_key = username_key(self.username)
         taken = type(self).objects.filter(username_key=self.username_key).exclude(pk=self.pk)
         if taken.exists():

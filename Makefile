@@ -20,7 +20,7 @@ lint: $(VENV)/installed ## style
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
 
 types: $(VENV)/installed ## types
-	@$(BIN)/mypy
+	@SECRET_KEY=- DATABASE_URL=postgresql://- REDIS_URL=- KAFKA_BOOTSTRAP_SERVERS=- $(BIN)/mypy
 
 audit: $(VENV)/installed ## known vulnerabilities of what is installed
 	@$(BIN)/pip-audit -r requirements.txt

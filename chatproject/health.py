@@ -49,7 +49,7 @@ def _select_one() -> None:
 
 
 async def _redis() -> str:
-    client = redis.asyncio.Redis.from_url(settings.REDIS_URL, **settings.REDIS_OPTIONS)
+    client = redis.asyncio.Redis.from_url(settings.REDIS_URL, socket_timeout=DEADLINE, socket_connect_timeout=DEADLINE)
     try:
         async with asyncio.timeout(DEADLINE):
             await client.ping()

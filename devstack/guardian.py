@@ -44,7 +44,7 @@ class Keeper:
         """Bring the service to where it is wanted. Raises `StackError` when it cannot be kept running."""
         wanted = (self._stack.folder / f"want-{self.service.name}").exists()
         if self.process is not None and self.process.poll() is not None:
-            self._note_death(wanted)
+            self._note_death(self.process.returncode, wanted)
         if wanted and self.process is None and monotonic() >= self._start_after:
             self._start()
         elif not wanted and self.process is not None:
@@ -80,9 +80,8 @@ class Keeper:
         self.process = spawn(service, folder / f"{service.name}.log")
         self._started = monotonic()
 
-    def _note_death(self, wanted: bool) -> None:
-        assert self.process is not None
-        logger.warning("%s ended with %s.", self.service.name, self.process.returncode)
+    def _note_death(self, code: int, wanted: bool) -> None:
+        logger.warning("%s ended with %s.", self.service.name, code)
         quick = monotonic() - self._started < QUICK
         self._restarts = self._restarts + 1 if quick else 0
         if wanted and self._restarts > MAX_RESTARTS:

@@ -122,8 +122,8 @@ def fetch_jars() -> None:
         shutil.rmtree(draft / "jgo")
     except Exception as error:
         raise StackError(
-            f"Apache Kafka {VERSION} could not be fetched from Maven Central: {error} Check the network (only the first "
-            "start needs it), or set KAFKA_BOOTSTRAP_SERVERS to a running Kafka."
+            f"Apache Kafka {VERSION} could not be fetched from Maven Central: {error} Check the network (only the "
+            "first start needs it), or set KAFKA_BOOTSTRAP_SERVERS to a running Kafka."
         ) from error
     finally:
         done.set()

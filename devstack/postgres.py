@@ -72,8 +72,8 @@ class Postgres:
         if self.user is not None:
             os.chown(password_file, *_ids(self.user))
         try:
-            command = [str(self._bin / "initdb"), "-D", str(self._data), "-U", USER, "--encoding=UTF8", "--locale=C.UTF-8",
-                       "--auth=scram-sha-256", f"--pwfile={password_file}"]  # fmt: skip
+            options = ["-U", USER, "--encoding=UTF8", "--locale=C.UTF-8", "--auth=scram-sha-256"]
+            command = [str(self._bin / "initdb"), "-D", str(self._data), *options, f"--pwfile={password_file}"]
             run(command, user=self.user, what="Making the database's files (initdb)")
         finally:
             password_file.unlink()

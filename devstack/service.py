@@ -31,7 +31,7 @@ class Service(Protocol):
 
 
 def spawn(service: Service, log: Path) -> subprocess.Popen[bytes]:
-    """Start a service as a child that dies with its parent, also when the parent is killed with −9."""
+    """Start a service as a child that dies with its parent, also when the parent is killed with -9."""
     with log.open("ab") as output:
         return subprocess.Popen(  # noqa: S603 (our own command lines)
             service.command(),

@@ -19,7 +19,6 @@ from time import monotonic
 from typing import IO, Any, Self
 
 from devstack.errors import StackError
-from devstack.service import Service
 from devstack.state import SERVICES, State
 
 READY_DEADLINE = 90.0  # seconds
@@ -33,8 +32,8 @@ INSTALL_HINT = (
 class DevStack:
     """`with DevStack(folder) as stack:` the services run, started or re-used, at `stack.addresses()`.
 
-    `services` names those wanted, of `state.SERVICES`. Making the object starts nothing; it raises `StackError` when the
-    packages are not installed or the folder cannot be used.
+    `services` names those wanted, of `state.SERVICES`. Making the object starts nothing. `StackError` is raised when
+    the packages are not installed or the folder cannot be used.
     """
 
     def __init__(self, folder: Path, *, services: Sequence[str] = SERVICES) -> None:
@@ -189,6 +188,3 @@ class DevStack:
         with (self.folder / name).open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
-
-
-__all__ = ["DevStack", "Service"]

@@ -1,4 +1,4 @@
-"""Processes that end when their parent does, also when it was killed with −9 (Linux; elsewhere nothing happens).
+"""Processes that end when their parent does, also when it was killed with -9 (Linux; elsewhere nothing happens).
 
 `python -m devstack.tied COMMAND …` becomes the command.
 """

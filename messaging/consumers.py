@@ -7,6 +7,7 @@ from typing import Any
 
 from channels.consumer import AsyncConsumer
 from confluent_kafka import KafkaException
+from prometheus_client import Gauge
 
 from accounts.errors import ChatError, ErrorCode
 from accounts.models import User
@@ -26,11 +27,13 @@ from rooms.services import ROOM_LIST, join_room, private_room_state
 
 logger = logging.getLogger(__name__)
 
+connections = Gauge("chat_connections", "WebSockets of signed-in people on this process.")
+
 # Messages of one socket that wait for their acknowledgement; what comes on top waits in the queue of frames.
 MAX_IN_FLIGHT = 32
 
 
-class ChatConsumer(AsyncConsumer):
+class ChatConsumer(AsyncConsumer):  # type: ignore[misc]  # Channels has no types
     """Accepts a WebSocket, names its person and serves it; `chatproject.handshake` has put into the scope who it is.
 
     Its own small loop (`messaging.socket`) stands in the place of Channels' dispatch.
@@ -52,7 +55,8 @@ class ChatConsumer(AsyncConsumer):
         if scope["user"] is None:
             await send({"type": "websocket.close", "code": int(_refusal_code(scope.get("refusal")))})
             return
-        await Visit(hub, scope["user"], receive, send).serve()
+        with connections.track_inprogress():
+            await Visit(hub, scope["user"], receive, send).serve()
 
 
 def _refusal_code(refusal: ChatError | None) -> CloseCode:

@@ -136,7 +136,7 @@ def ack(message: SendFrame, cursor: Cursor) -> Frame:
 
 
 def error(id: str | None, problem: ChatError) -> Frame:
-    frame = {"type": "error", "id": id, "code": problem.code.value, "detail": problem.detail}
+    frame: Frame = {"type": "error", "id": id, "code": problem.code.value, "detail": problem.detail}
     return frame if problem.retry_after is None else {**frame, "retry_after": problem.retry_after}
 
 

@@ -13,6 +13,7 @@ from messaging.cursor import Cursor
 from messaging.database import in_database
 from messaging.frames import message_envelope
 from messaging.log import RoomLog, group_of
+from messaging.models import Message
 from messaging.protocol import SendFrame
 
 # How long to wait for storage to reach a place in the log.
@@ -46,10 +47,11 @@ async def _first_cursor(log: RoomLog, message: SendFrame, *, user: int) -> Curso
     record = log.layer.find(group_of(message.room), message.id)
     if record is not None:
         data: Mapping[str, object] = record.message.get("data", {})
-        first, first_sender, first_text = log.cursor(record.position), data.get("sender_id"), data.get("text")
+        first = log.cursor(record.position)
+        first_sender, first_text = data.get("sender_id"), data.get("text")
     else:
         await wait_stored(log, room=message.room, offset=log.layer.end(group_of(message.room)).offset)
-        row = await in_database(history.find_message)(message.room, message.id)
+        row: Message | None = await in_database(history.find_message)(message.room, message.id)
         if row is None:
             return None
         first, first_sender, first_text = row.cursor, row.sender_id, row.text

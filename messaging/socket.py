@@ -86,7 +86,8 @@ class Socket:
         ]
         self._timer = asyncio.get_running_loop().call_later(protocol.PING_INTERVAL, self._ping)
         try:
-            await asyncio.wait([*tasks, self._closing], return_when=asyncio.FIRST_COMPLETED)
+            ends: list[asyncio.Future[Any]] = [*tasks, self._closing]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._timer.cancel()
             # The pending receive must be gone before a close is sent: granian drops a close while one is pending.

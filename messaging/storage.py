@@ -69,14 +69,18 @@ class Row:
         return tuple(getattr(self, name) for name in self.__slots__)
 
 
+# Called with the epoch, the partition and the new rows, in their order.
+OnStored = Callable[[int, int, Sequence[Row]], None]
+
+
 class MessageStorage:
     """The handler of `chat.message.created` for the event consumer (`events.consumer.TopicHandler`).
 
-    `epoch` is the log's (`messaging.log.current_epoch`); `on_stored` is called after the commit with the new rows,
-    in their order, to refresh what may be lost.
+    `epoch` is the log's (`messaging.log.current_epoch`); `on_stored` is called after the commit, to refresh what may
+    be lost.
     """
 
-    def __init__(self, *, epoch: int, on_stored: Callable[[Sequence[Row]], None]) -> None:
+    def __init__(self, *, epoch: int, on_stored: OnStored) -> None:
         self.epoch = epoch
         self.on_stored = on_stored
         # partition → the offset that the database holds as far as this process knows; 0: nothing is stored yet.
@@ -100,7 +104,7 @@ class MessageStorage:
             self._advance(records[-1])
             fresh = self._insert(partition, rows)
         self._next[partition] = records[-1].offset + 1
-        self.on_stored(fresh)
+        self.on_stored(self.epoch, partition, fresh)
 
     def skip(self, record: ReceivedRecord) -> None:
         """Move the offset behind a record that was set aside."""

@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from tests.acceptance.chat import Chat
 from tests.acceptance.processes import Web
 
-# Chromium of the system; as root and in containers it runs without its sandbox, and it asks nobody outside for anything.
+# As root and in containers Chromium runs without its sandbox; and it asks nobody outside for anything.
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
              "--disable-component-update", "--disable-sync"]  # fmt: skip
 PATIENCE = 20_000  # milliseconds

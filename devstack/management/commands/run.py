@@ -134,7 +134,7 @@ def _is_free(port: int) -> bool:
 
 def _is_ready(port: int) -> bool:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=5):  # noqa: S310 (our own address)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=5):
             return True
     except (urllib.error.URLError, OSError):
         return False

@@ -9,8 +9,9 @@ from django.core.management.base import BaseCommand
 from prometheus_client import start_http_server
 
 from accounts.cache import UserCacheHandler, VersionedCache
-from events.consumer import EventConsumer
+from events.consumer import EventConsumer, TopicHandler
 from events.topics import Topic
+from messaging.last_message import LastMessages
 from messaging.log import current_epoch
 from messaging.storage import MessageStorage
 from rooms.cache import RoomCacheHandler
@@ -24,8 +25,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         epoch = current_epoch(settings.KAFKA_BOOTSTRAP_SERVERS)
         cache = VersionedCache(settings.REDIS_URL, **settings.REDIS_OPTIONS)
-        handlers = {
-            Topic.MESSAGE_CREATED: MessageStorage(epoch=epoch, on_stored=lambda rows: None),
+        handlers: dict[Topic, TopicHandler] = {
+            Topic.MESSAGE_CREATED: MessageStorage(epoch=epoch, on_stored=LastMessages(cache)),
             Topic.USER_CREATED: UserCacheHandler(cache),
             Topic.ROOM_CREATED: RoomCacheHandler(cache, settings.KAFKA_BOOTSTRAP_SERVERS),
         }

@@ -83,7 +83,7 @@ export class RoomListView {
     if (room.id === this.#current) button.setAttribute("aria-current", "true");
     button.onclick = () => this.#onChoose(room);
     const kind = room.kind === "public" ? "" : `${room.kind === "private" ? "Private" : "Direct"} · `;
-    const detail = room.last_message?.text ?? (room.members ? `${room.members} members` : "New room");
+    const detail = room.last_message?.text ?? (room.members ? `${room.members} ${room.members === 1 ? "member" : "members"}` : "New room");
     button.append(part("avatar", [...room.name][0].toLocaleUpperCase(), true), part("name", room.name));
     if (room.unread) button.append(part("badge", String(room.unread)));
     button.append(part("detail", kind + detail));

@@ -1,0 +1,48 @@
+"""The last message of each room, in Redis for the room list; filled only by the event consumer, and it may be lost."""
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from redis.exceptions import RedisError
+
+from accounts.cache import VersionedCache
+from events.envelope import time_text
+from messaging import protocol
+from messaging.cursor import Cursor
+from messaging.protocol import Frame
+from rooms.figures import last_message_key
+
+if TYPE_CHECKING:
+    from messaging.storage import Row
+
+logger = logging.getLogger(__name__)
+
+
+class LastMessages:
+    """Called after a commit with the rows that it stored. Redis may be away: what is stored stays stored, and the next
+    message of a room brings its entry up to date."""
+
+    def __init__(self, cache: VersionedCache) -> None:
+        self._cache = cache
+
+    def __call__(self, epoch: int, partition: int, rows: "Sequence[Row]") -> None:
+        newest = {row.room: (row.seq, _frame(row, epoch, partition)) for row in rows if row.seq is not None}
+        if not newest:
+            return
+        try:
+            self._cache.write({last_message_key(room): entry for room, entry in newest.items()})
+        except RedisError as error:
+            logger.warning("The last messages of %d rooms are not in Redis: %s", len(newest), error)
+
+
+def _frame(row: "Row", epoch: int, partition: int) -> Frame:
+    return protocol.message(
+        room=row.room,
+        cursor=Cursor(epoch, partition, row.offset),
+        id=str(row.uid),
+        sender=row.sender_name,
+        text=row.text,
+        time=time_text(row.time),
+        reply_to=row.reply_to,
+    )

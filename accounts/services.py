@@ -1,6 +1,6 @@
 """The use cases that write people. "Returned" means "committed"; the `…_step` functions serve the admin as well."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from django.contrib.auth.password_validation import validate_password
@@ -133,7 +133,11 @@ def _void_tokens(user: User, *, reason: str = "signed_out") -> None:
 def record_access_change(*, user: User, room_id: int | None, reason: str) -> None:
     """Tell every web process, in this transaction, to read the rights of a person again: by a row, which they look for
     once a second, and by an event, which is there in milliseconds."""
-    AccessChange.objects.create(user_id=user.pk, room_id=room_id, reason=reason)
+    record_access_event(user=user, room_id=room_id, reason=reason)
+    record_access_rows([user], room_id=room_id, reason=reason)
+
+
+def record_access_event(*, user: User, room_id: int | None, reason: str) -> None:
     record_event(
         aggregate=user,
         topic=Topic.ROOM_NOTIFICATION,
@@ -141,6 +145,12 @@ def record_access_change(*, user: User, room_id: int | None, reason: str) -> Non
         type=EventType.ACCESS_CHANGED,
         data={"user_id": user.pk, "room": room_id, "reason": reason},
     )
+
+
+def record_access_rows(users: Iterable[User], *, room_id: int | None, reason: str) -> None:
+    """The rows alone, where many people are concerned. Write them last: they are looked for by their time, so a
+    transaction that went on for long after them would hide them until nobody looks any more."""
+    AccessChange.objects.bulk_create(AccessChange(user_id=user.pk, room_id=room_id, reason=reason) for user in users)
 
 
 def _require_username(username: str) -> None:

@@ -54,9 +54,6 @@ class Room(models.Model):
 
     objects = RoomQuerySet.as_manager()
 
-    class Meta:
-        indexes = [models.Index(fields=["-created_at", "-id"], name="room_newest")]
-
     def __str__(self) -> str:
         return self.name
 

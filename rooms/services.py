@@ -9,7 +9,7 @@ from django.db import transaction
 
 from accounts.errors import ChatError, ErrorCode
 from accounts.models import User
-from accounts.services import record_access_change
+from accounts.services import record_access_change, record_access_event, record_access_rows
 from events.envelope import time_text
 from events.schemas import EventType
 from events.topics import Topic
@@ -138,11 +138,14 @@ def lock_rooms_step(room_ids: Iterable[int]) -> None:
 
 def delete_room_step(room: Room) -> None:
     """Delete a room with all that was said; its members' sockets are told."""
-    for membership in room.memberships.select_related("user").order_by("user"):
-        record_access_change(user=membership.user, room_id=room.pk, reason="deleted")
-    data = {"id": room.pk, "kind": room.kind}
-    _record(room, Topic.ROOM_NOTIFICATION, ROOM_LIST, EventType.ROOM_DELETED, data)
+    pk = room.pk
+    # In one order, so that two deletions with common members do not wait for each other.
+    members = list(User.objects.filter(memberships__room=room).order_by("pk"))
+    for member in members:
+        record_access_event(user=member, room_id=pk, reason="deleted")
+    _record(room, Topic.ROOM_NOTIFICATION, ROOM_LIST, EventType.ROOM_DELETED, {"id": pk, "kind": room.kind})
     room.delete()
+    record_access_rows(members, room_id=pk, reason="deleted")
 
 
 def add_member_step(room: Room, user: User, *, reason: str, by: User | None = None) -> bool:

@@ -39,10 +39,6 @@ class Migration(migrations.Migration):
                 ('room', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='memberships', to='rooms.room')),
             ],
         ),
-        migrations.AddIndex(
-            model_name='room',
-            index=models.Index(fields=['-created_at', '-id'], name='room_newest'),
-        ),
         migrations.AddConstraint(
             model_name='membership',
             constraint=models.UniqueConstraint(fields=('room', 'user'), name='member_once'),

@@ -329,6 +329,8 @@ def test_deleting_is_told_to_the_list_and_to_every_member(alice: User, bob: User
     last = OutboxEvent.objects.filter(aggregate_type="room").order_by("-version").first()
     assert last is not None
     assert (last.type, last.topic, last.key) == ("chat.room.deleted.v1", "chat.room.notification", "rooms")
+    told = AccessChange.objects.filter(room_id=pk, reason="deleted")
+    assert all(row.created_at > last.created_at for row in told)
     assert last.payload == {"id": pk, "kind": "public"}
     assert code_of(partial(services.delete_room, room_id=pk, by=alice)) == ErrorCode.NOT_FOUND
 

@@ -248,6 +248,7 @@ def test_a_token_for_id_and_password_sets_no_cookie_and_needs_none() -> None:
     assert set(answer) == {"token", "expires"}
     program = Door()
     program.headers = {"Authorization": f"Bearer {answer['token']}"}
+    assert program.get("/session")["user"]["id"] == "alice"
     program.get("/rooms")
     assert program.status == 200
 

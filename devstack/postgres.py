@@ -8,7 +8,6 @@ import psycopg
 from psycopg import sql
 
 from devstack.service import run
-from devstack.state import State
 
 DATABASE = "chat"
 USER = "chat"
@@ -21,17 +20,20 @@ class Postgres:
     name = "postgres"
     stop_signal = signal.SIGINT  # "fast": ends sessions, writes a checkpoint
 
-    def __init__(self, folder: Path, state: State) -> None:
+    def __init__(self, folder: Path, port: int, password: str) -> None:
         utils = _package()
-        self.url = state.address("postgres")
-        self.ports = (state.ports["postgres"],)
+        self.port = port
         self.version = str(utils.TARGET_POSTGRES_VERSION)
         self._data = folder / "postgres"
         self._folder = folder
-        self._password = state.password
+        self._password = password
         self._bin: Path = utils.POSTGRES_VERSIONS[utils.TARGET_POSTGRES_VERSION]
         # PostgreSQL refuses to run as root; the package has a system user for that.
         self.user = "pgserver" if os.geteuid() == 0 else None
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://{USER}:{self._password}@127.0.0.1:{self.port}/{DATABASE}"
 
     def prepare(self) -> None:
         self._data.mkdir(mode=0o700, exist_ok=True)
@@ -43,7 +45,7 @@ class Postgres:
     def command(self) -> list[str]:
         settings = {
             "listen_addresses": "127.0.0.1",
-            "port": str(self.ports[0]),
+            "port": str(self.port),
             # A path to a socket may be longer than the system allows (107 bytes), so TCP it is.
             "unix_socket_directories": "",
             "max_connections": str(MAX_CONNECTIONS),

@@ -17,9 +17,10 @@ from messaging.attendance import live_group
 from messaging.cursor import Cursor
 from messaging.database import in_database
 from messaging.frames import frame_of_row
-from messaging.hub import Hub, get_hub
+from messaging.hub import Hub, Members, get_hub
 from messaging.log import group_of
 from messaging.protocol import CloseCode, Frame, SendFrame
+from messaging.render import PrivateNews
 from messaging.resume import enter_stream
 from messaging.sending import send_message
 from messaging.socket import Receive, Send, Socket
@@ -95,6 +96,8 @@ class Visit:
         self._hub.access.listen(self._user_id, self._access_changed)
         try:
             await self._subscription.join(f"user.{self._user_id}")
+            # What changed between the handshake's look and the listener above has told nobody.
+            self._spawn(self._check_account())
             self._socket.post(welcome)
             await self._socket.serve()
         finally:
@@ -138,6 +141,8 @@ class Visit:
         self._socket.post(protocol.subscribed(id, room, stream.cursor, recovered=stream.recovered), *rows)
         self._rooms.add(room)
         await self._hub.attendance.enter(room, self._username, self._session, announce=not newly)
+        # Somebody who was removed during all this was not in the room yet when the change was told.
+        await self._check_room(room, "kicked")
 
     async def _become_member(self, room: int) -> bool:
         """Join a public room on the way; true when the person was no member before. Raises `ChatError`."""
@@ -203,12 +208,11 @@ class Visit:
             case "rooms":
                 news = item.render(renderer.room_list)
                 if news.private:
-                    self._spawn(self._show_private(news.private))
+                    self._spawn(self._show_private(news.private, item.render(self._hub.read_private_members)))
                 return news.text
             case "user":
-                for record in item.records:
-                    data = record.message["data"]
-                    self._hub.access.invalidate(self._user_id, data["room"], data["reason"])
+                for change in item.render(renderer.access_changes):
+                    self._hub.access.invalidate(self._user_id, change["room"], change["reason"])
         return None
 
     def _fill_gap(self, gap: Gap) -> None:
@@ -220,14 +224,12 @@ class Visit:
         elif prefix == "user":
             self._hub.access.invalidate(self._user_id, None, "signed_out")
 
-    async def _show_private(self, news: tuple[tuple[int, Frame], ...]) -> None:
+    async def _show_private(self, news: PrivateNews, members: "asyncio.Task[Members]") -> None:
         """Pass on what is new about private rooms that the person is a member of."""
+        known = await asyncio.shield(members)
         for room, frame in news:
-            try:
-                await self._hub.access.require_member(self._user_id, room)
-            except ChatError:
-                continue
-            self._socket.post(frame)
+            if (room, self._user_id) in known:
+                self._socket.post(frame)
 
     # Rights
 

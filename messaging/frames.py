@@ -1,10 +1,9 @@
 """Translations: a checked message to the record of the log, and records and rows to the frames that people see."""
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from events.envelope import SOURCE, time_text
+from events.envelope import SOURCE, Envelope, time_text
 from events.schemas import EventType
 from messaging import protocol
 from messaging.cursor import Cursor
@@ -39,29 +38,25 @@ def message_envelope(message: SendFrame, *, sender: str, sender_id: int) -> dict
     }
 
 
-def frame_of_record(envelope: Mapping[str, Any], *, room: int, cursor: Cursor, timestamp_ms: int) -> Frame | None:
-    """The frame of a record of a room's log; None for one that is not shown.
-
-    The reader must not fail on what it does not know: storage judges records and sets the bad ones aside.
-    """
-    data = envelope.get("data")
-    if not isinstance(data, Mapping):
+def frame_of_envelope(envelope: Envelope, *, room: int, cursor: Cursor, timestamp_ms: int) -> Frame | None:
+    """The frame of a record of a room's log; None for one that is not shown."""
+    data, time = envelope.data, time_text(time_of(timestamp_ms))
+    if data.get("room") != room:
         return None
-    time, id = time_text(time_of(timestamp_ms)), str(envelope.get("id"))
-    match envelope.get("type"):
+    match envelope.type:
         case EventType.MESSAGE_CREATED:
             return protocol.message(
                 room=room,
                 cursor=cursor,
-                id=id,
-                sender=str(data.get("sender")),
-                text=str(data.get("text")),
+                id=envelope.id,
+                sender=data["sender"],
+                text=data["text"],
                 time=time,
-                reply_to=data.get("reply_to"),
+                reply_to=data["reply_to"],
             )
         case EventType.NOTICE_CREATED:
-            details = {field: data.get(field) for field in NOTICE_FIELDS}
-            return protocol.notice(room=room, cursor=cursor, id=id, time=time, details=details)
+            details = {field: data[field] for field in NOTICE_FIELDS}
+            return protocol.notice(room=room, cursor=cursor, id=envelope.id, time=time, details=details)
     return None
 
 

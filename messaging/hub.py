@@ -6,11 +6,17 @@ from functools import cache
 from channels.layers import get_channel_layer
 from django.conf import settings
 
+from kafka_layer import Batch
 from messaging.access import AccessCache
 from messaging.attendance import Attendance
+from messaging.database import in_database
 from messaging.log import RoomLog
 from messaging.render import Renderer
+from rooms.models import Membership
 from rooms.presence import Presence
+
+# (room pk, user pk)
+Members = frozenset[tuple[int, int]]
 
 
 class Hub:
@@ -34,6 +40,11 @@ class Hub:
                 asyncio.create_task(self.attendance.keep(), name="attendance"),
             ]
 
+    def read_private_members(self, batch: Batch) -> "asyncio.Task[Members]":
+        """Who the members of the private rooms in a batch of the room list are: one query for all sockets."""
+        rooms = {room for room, _ in batch.render(self.renderer.room_list).private}
+        return asyncio.create_task(in_database(_read_members)(rooms))
+
     async def close(self) -> None:
         """End the background tasks; a new `start` begins them again."""
         tasks, self._tasks = self._tasks, []
@@ -51,3 +62,7 @@ def get_hub() -> Hub:
         AccessCache(),
         Attendance(layer, Presence(settings.REDIS_URL, **settings.REDIS_OPTIONS)),
     )
+
+
+def _read_members(rooms: set[int]) -> Members:
+    return frozenset(Membership.objects.filter(room__in=rooms).values_list("room_id", "user_id"))

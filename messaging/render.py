@@ -1,27 +1,37 @@
 """Batches of the layer as WebSocket frames. Each function here is called once for a batch; its result is shared by
 all sockets that stand at the same place (`Batch.render`)."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from events.envelope import Envelope, InvalidRecord
 from events.schemas import EventType
 from kafka_layer import Batch, Record
 from messaging import protocol
-from messaging.frames import frame_of_record
+from messaging.frames import frame_of_envelope
 from messaging.log import RoomLog, room_of
 from messaging.protocol import Frame
 from rooms.models import Room
 
+logger = logging.getLogger(__name__)
+
+# (room pk, frame)
+PrivateNews = tuple[tuple[int, Frame], ...]
+
 
 class ListBatch(NamedTuple):
-    """News of the room list: what every follower may see, and frames with the room whose members alone may."""
+    """News of the room list: what every follower may see, and what a room's members alone may."""
 
     text: str | None
-    private: tuple[tuple[int, Frame], ...]
+    private: PrivateNews
 
 
 class Renderer:
-    """The renderings of one process; made once, since `Batch.render` shares by the function it is given."""
+    """The renderings of one process; made once, since `Batch.render` shares by the function it is given.
+
+    A record that storage would set aside is shown to nobody.
+    """
 
     def __init__(self, log: RoomLog) -> None:
         self._log = log
@@ -29,11 +39,13 @@ class Renderer:
     def room(self, batch: Batch) -> str | None:
         """Messages and notices of a room's log."""
         room = room_of(batch.group)
-        return _text([frame for record in batch.records if (frame := self._room_frame(room, record)) is not None])
-
-    def _room_frame(self, room: int, record: Record) -> Frame | None:
-        cursor = self._log.cursor(record.position)
-        return frame_of_record(record.message, room=room, cursor=cursor, timestamp_ms=record.timestamp_ms)
+        frames = [
+            frame_of_envelope(
+                envelope, room=room, cursor=self._log.cursor(record.position), timestamp_ms=record.timestamp_ms
+            )
+            for record, envelope in _read(batch)
+        ]
+        return _text([frame for frame in frames if frame is not None])
 
     def ephemeral(self, batch: Batch) -> str | None:
         """Ephemeral events travel as the frames they become."""
@@ -43,34 +55,36 @@ class Renderer:
         """`room_created`, `room_updated` and `room_deleted`."""
         public: list[Frame] = []
         private: list[tuple[int, Frame]] = []
-        for record in batch.records:
-            data = record.message.get("data")
-            if not isinstance(data, Mapping):
-                continue
-            frame = _list_frame(record.message.get("type"), data)
-            if frame is None:
-                continue
-            if data.get("kind") == Room.Kind.PUBLIC:
+        for _, envelope in _read(batch):
+            frame = _list_frame(envelope)
+            if frame is not None and envelope.data["kind"] == Room.Kind.PUBLIC:
                 public.append(frame)
-            else:
-                private.append((int(data["id"]), frame))
+            elif frame is not None:
+                private.append((envelope.data["id"], frame))
         return ListBatch(_text(public), tuple(private))
 
+    def access_changes(self, batch: Batch) -> list[Mapping[str, Any]]:
+        """The data of the access changes of one person."""
+        return [envelope.data for _, envelope in _read(batch) if envelope.type == EventType.ACCESS_CHANGED]
 
-def _list_frame(type: object, data: Mapping[str, Any]) -> Frame | None:
-    match type:
+
+def _read(batch: Batch) -> Iterator[tuple[Record, Envelope]]:
+    for record in batch.records:
+        try:
+            yield record, Envelope.decode(record.value)
+        except InvalidRecord as error:
+            logger.warning("A record of %s is not shown: %s", batch.group, error)
+
+
+def _list_frame(envelope: Envelope) -> Frame | None:
+    match envelope.type:
         case EventType.ROOM_CREATED:
-            return {"type": "room_created", "room": _new_room(data)}
+            return {"type": "room_created", "room": envelope.data}
         case EventType.ROOM_UPDATED:
-            return {"type": "room_updated", "room": _new_room(data)}
+            return {"type": "room_updated", "room": envelope.data}
         case EventType.ROOM_DELETED:
-            return {"type": "room_deleted", "room": data["id"]}
+            return {"type": "room_deleted", "room": envelope.data["id"]}
     return None
-
-
-def _new_room(data: Mapping[str, Any]) -> Frame:
-    """A room as every follower sees it: without what is each person's own (role, unread)."""
-    return {key: data[key] for key in ("id", "name", "kind", "owner", "created")}
 
 
 def _text(frames: list[Frame]) -> str | None:

@@ -50,6 +50,9 @@ export class RoomListView {
       case "unread":
         Object.assign(this.#rooms.get(frame.room) ?? {}, { unread: frame.count, last_message: frame.last_message });
         break;
+      case "message":
+        Object.assign(this.#rooms.get(frame.room) ?? {}, { last_message: frame });
+        break;
       default:
         return;
     }

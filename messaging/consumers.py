@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from typing import Any
 
 from channels.consumer import AsyncConsumer
@@ -19,6 +19,7 @@ from messaging.database import in_database
 from messaging.frames import frame_of_row
 from messaging.hub import Hub, Members, get_hub
 from messaging.log import group_of
+from messaging.models import Message
 from messaging.protocol import CloseCode, Frame, SendFrame
 from messaging.render import PrivateNews
 from messaging.resume import enter_stream
@@ -32,6 +33,8 @@ connections = Gauge("chat_connections", "WebSockets of signed-in people on this 
 
 # Messages of one socket that wait for their acknowledgement; what comes on top waits in the queue of frames.
 MAX_IN_FLIGHT = 32
+# Rows of a resume in one WebSocket frame; many client libraries refuse frames over 1 MiB.
+ROWS_PER_FRAME = 50
 
 
 class ChatConsumer(AsyncConsumer):  # type: ignore[misc]  # Channels has no types
@@ -58,6 +61,11 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]  # Channels has no type
             return
         with connections.track_inprogress():
             await Visit(hub, scope["user"], receive, send).serve()
+
+
+def _batched(rows: Sequence[Message], size: int) -> Iterator[Sequence[Message]]:
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
 
 
 def _refusal_code(refusal: ChatError | None) -> CloseCode:
@@ -137,8 +145,9 @@ class Visit:
         await self._subscription.join(live_group(room))
         stream = await enter_stream(self._hub.log, self._subscription, room, after)
         # No suspension between the join above and this post: the answer must stand before the stream's frames.
-        rows = [frame_of_row(row) for row in stream.rows]
-        self._socket.post(protocol.subscribed(id, room, stream.cursor, recovered=stream.recovered), *rows)
+        self._socket.post(protocol.subscribed(id, room, stream.cursor, recovered=stream.recovered))
+        for rows in _batched(stream.rows, ROWS_PER_FRAME):
+            self._socket.post(*map(frame_of_row, rows))
         self._rooms.add(room)
         await self._hub.attendance.enter(room, self._username, self._session, announce=not newly)
         # Somebody who was removed during all this was not in the room yet when the change was told.

@@ -15,7 +15,7 @@ from messaging.sending import wait_stored
 logger = logging.getLogger(__name__)
 
 # More rows than this are not pushed at a socket; the client reads the history instead.
-MAX_ROWS = 1000
+MAX_ROWS = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,35 +33,40 @@ async def enter_stream(log: RoomLog, subscription: Any, room: int, after: Cursor
     Where the gap since `after` cannot be filled (another epoch, too many rows, storage that stands still) the member
     is live from now on and `recovered` is false: never a silent hole.
     """
-    group = group_of(room)
-    if after is None:
-        joined = await subscription.join(group)
-        return Resumed(log.cursor(joined.live_from), [], recovered=True)
-    if after.epoch == log.epoch:
-        position = log.layer.end(group)._replace(offset=after.offset)
-        joined = await subscription.join(group, after=position)
-        if joined.covered:
-            return Resumed(log.cursor(joined.live_from), [], recovered=True)
+    if after is not None and after.epoch == log.epoch:
+        live_from = await _join_behind(log, subscription, room, after)
+        if live_from is not None:
+            return Resumed(live_from, [], recovered=True)
         resumed = await _from_rows(log, subscription, room, after)
         if resumed is not None:
             return resumed
-    joined = await subscription.join(group)
-    return Resumed(log.cursor(joined.live_from), [], recovered=False)
+    joined = await subscription.join(group_of(room))
+    return Resumed(log.cursor(joined.live_from), [], recovered=after is None)
+
+
+async def _join_behind(log: RoomLog, subscription: Any, room: int, cursor: Cursor) -> Cursor | None:
+    """Join behind a cursor of this epoch; None, and no member, when the ring does not reach back that far."""
+    group = group_of(room)
+    joined = await subscription.join(group, after=log.layer.end(group)._replace(offset=cursor.offset))
+    if joined.covered:
+        return log.cursor(joined.live_from)
+    # At once, before anything from the middle of the gap can be delivered.
+    await subscription.leave(group)
+    return None
 
 
 async def _from_rows(log: RoomLog, subscription: Any, room: int, after: Cursor) -> Resumed | None:
     """Fill the gap from storage: wait until it has passed the ring's start, read the rows, join behind them."""
-    group = group_of(room)
-    oldest = log.layer.oldest(group)
+    oldest = log.layer.oldest(group_of(room))
     try:
         stored = await wait_stored(log, room=room, offset=oldest.offset - 1)
     except ChatError:
         logger.warning("A resume found storage standing still before offset %d.", oldest.offset)
         return None
     rows = await in_database(history.missed_rows)(room, after, limit=MAX_ROWS)
-    # A row may be younger than `stored`: the stream goes on behind whichever is further.
-    reached = max([stored, *(row.cursor for row in rows[-1:])])
     if len(rows) > MAX_ROWS:
         return None
-    joined = await subscription.join(group, after=oldest._replace(offset=reached.offset))
-    return Resumed(log.cursor(joined.live_from), rows, recovered=True) if joined.covered else None
+    # A row may be younger than `stored`: the stream goes on behind whichever is further.
+    reached = max([stored, *(row.cursor for row in rows[-1:])])
+    live_from = await _join_behind(log, subscription, room, reached)
+    return None if live_from is None else Resumed(live_from, rows, recovered=True)

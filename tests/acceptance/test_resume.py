@@ -1,0 +1,75 @@
+"""Coming back to a room: from the ring, from storage, and where neither reaches."""
+
+import asyncio
+
+from tests.acceptance.chat import Chat, create_room
+from tests.acceptance.client import ChatClient
+
+
+async def test_a_resume_from_memory_brings_exactly_what_was_missed(chat: Chat):
+    web = chat.web()
+    alice, bob = chat.tokens(2).values()
+    room = create_room(web.url, alice)
+    async with ChatClient(web.url, alice) as one:
+        await one.subscribe(room)
+        async with ChatClient(web.url, bob) as two:
+            await two.subscribe(room)
+            seen = await one.say(room, "seen")
+            await two.until(lambda client: client.texts(room) == ["seen"])
+        for n in range(10):
+            await one.say(room, f"missed {n}")
+        async with ChatClient(web.url, bob) as two:
+            answer = await two.subscribe(room, after=seen["cursor"])
+            assert answer["recovered"] is True
+            await one.say(room, "live")
+            await two.until(lambda client: "live" in client.texts(room))
+            assert two.texts(room) == [*(f"missed {n}" for n in range(10)), "live"]
+
+
+async def test_a_resume_beyond_the_memory_of_the_server_is_filled_from_storage(chat: Chat):
+    web = chat.web()
+    chat.event_consumer()
+    alice, bob = chat.tokens(2).values()
+    room = create_room(web.url, alice)
+    texts = [f"missed {n}" for n in range(1200)]  # a server remembers the newest 1,000 records of a room
+    async with ChatClient(web.url, alice) as one, ChatClient(web.url, bob) as two:
+        await one.subscribe(room)
+        seen = await one.say(room, "seen")
+        await say_all(one, room, texts)
+        answer = await two.subscribe(room, after=seen["cursor"])
+        assert answer["recovered"] is True
+        await one.say(room, "live")
+        await two.until(lambda client: "live" in client.texts(room))
+        assert two.texts(room) == [*texts, "live"]
+
+
+async def test_where_the_gap_cannot_be_filled_the_client_is_told(chat: Chat):
+    web = chat.web()  # and no event consumer: nothing is stored
+    alice, bob = chat.tokens(2).values()
+    room = create_room(web.url, alice)
+    async with ChatClient(web.url, alice) as one, ChatClient(web.url, bob) as two:
+        await one.subscribe(room)
+        seen = await one.say(room, "seen")
+        await say_all(one, room, [f"missed {n}" for n in range(1200)])
+        answer = await two.subscribe(room, after=seen["cursor"])
+        assert answer["recovered"] is False
+        await one.say(room, "live")
+        await two.until(lambda client: "live" in client.texts(room))
+        assert two.texts(room) == ["live"]
+
+
+async def test_a_cursor_of_a_former_log_is_not_recovered(chat: Chat):
+    web = chat.web()
+    (token,) = chat.tokens(1).values()
+    room = create_room(web.url, token)
+    async with ChatClient(web.url, token) as client:
+        answer = await client.subscribe(room)
+        epoch, rest = answer["cursor"].split("-", 1)
+        answer = await client.subscribe(room, after=f"{int(epoch) - 1}-{rest}")
+        assert answer["recovered"] is False
+
+
+async def say_all(client: ChatClient, room: int, texts: list[str]) -> None:
+    """Say many messages, in order, a hundred under way at a time."""
+    for start in range(0, len(texts), 100):
+        await asyncio.gather(*(client.say(room, text) for text in texts[start : start + 100]))

@@ -18,8 +18,9 @@ Scope = dict[str, Any]
 
 
 class Handshake:
-    """Set `scope["user"]` to the person (None: nobody, or a void token) and `scope["refusal"]` to the `ChatError`
-    that says why there is none; refuse a cookie's handshake from a foreign page with HTTP 403.
+    """Set `scope["user"]` to the person (None: nobody, or a void token), `scope["refusal"]` to the `ChatError` that
+    says why there is none, and `scope["session_key"]` (None with a token). Refuse a cookie's handshake from a foreign
+    page with HTTP 403.
 
     A browser sends cookies with whatever page opens the socket (cross-site WebSocket hijacking, CWE-1385), so a
     cookie needs an Origin: one of `allowed_origins`, or the very host that the request names. A token is never sent
@@ -42,7 +43,8 @@ class Handshake:
         except ChatError as error:
             user, scope = None, {**scope, "refusal": error}
         person = user if user is not None and user.is_authenticated else None
-        await self.inner({**scope, "user": person}, receive, send)
+        session_key = None if token else scope["session"].session_key
+        await self.inner({**scope, "user": person, "session_key": session_key}, receive, send)
 
     def _is_allowed_origin(self, headers: dict[bytes, bytes]) -> bool:
         origin = headers.get(b"origin", b"").decode("latin-1").lower()

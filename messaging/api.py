@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from asgiref.sync import async_to_sync
 from django.http import HttpRequest
 from django.utils import timezone
-from ninja import Query, Router, Schema
+from ninja import Query, Router, Schema, Status
 
 from accounts.auth import authenticated, caller
 from accounts.errors import ChatError, ErrorCode
@@ -51,13 +51,13 @@ class MessageIn(Schema):
 
 
 @router.post("/rooms/{int:room_id}/messages", response={201: dict[str, Any]})
-def post_message(request: HttpRequest, room_id: int, message: MessageIn) -> tuple[int, dict[str, Any]]:
+def post_message(request: HttpRequest, room_id: int, message: MessageIn) -> Status[dict[str, Any]]:
     """Send a message without a socket, with the same rules; answers with the message's frame."""
     user = caller(request)
     checked = protocol.parse_send(message.dict(), room_id)
     require_unmuted(read_access(user.pk, room_id))
     cursor = async_to_sync(_send)(checked, user.pk, user.username)
-    return 201, protocol.message(
+    frame = protocol.message(
         room=room_id,
         cursor=cursor,
         id=checked.id,
@@ -66,6 +66,7 @@ def post_message(request: HttpRequest, room_id: int, message: MessageIn) -> tupl
         time=time_text(timezone.now()),
         reply_to=checked.reply_to,
     )
+    return Status(201, frame)
 
 
 async def _send(message: SendFrame, user: int, username: str) -> Cursor:

@@ -9,6 +9,7 @@ from channels.consumer import AsyncConsumer
 from confluent_kafka import KafkaException
 from prometheus_client import Gauge
 
+from accounts.auth import session_is_alive
 from accounts.errors import ChatError, ErrorCode
 from accounts.models import User
 from kafka_layer import Batch, Gap, LayerError
@@ -35,6 +36,8 @@ connections = Gauge("chat_connections", "WebSockets of signed-in people on this 
 MAX_IN_FLIGHT = 32
 # Rows of a resume in one WebSocket frame; many client libraries refuse frames over 1 MiB.
 ROWS_PER_FRAME = 50
+# The reason of an access change that takes nothing away.
+ADDED = "added"
 
 
 class ChatConsumer(AsyncConsumer):  # type: ignore[misc]  # Channels has no types
@@ -60,7 +63,7 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]  # Channels has no type
             await send({"type": "websocket.close", "code": int(_refusal_code(scope.get("refusal")))})
             return
         with connections.track_inprogress():
-            await Visit(hub, scope["user"], receive, send).serve()
+            await Visit(hub, scope["user"], scope["session_key"], receive, send).serve()
 
 
 def _batched(rows: Sequence[Message], size: int) -> Iterator[Sequence[Message]]:
@@ -77,8 +80,10 @@ def _refusal_code(refusal: ChatError | None) -> CloseCode:
 class Visit:
     """One person on one socket: the handlers of client frames, and what the person's subscriptions bring."""
 
-    def __init__(self, hub: Hub, user: User, receive: Receive, send: Send) -> None:
+    def __init__(self, hub: Hub, user: User, session_key: str | None, receive: Receive, send: Send) -> None:
         self._hub = hub
+        # Django's session that opened the socket; None for a token.
+        self._session_key = session_key
         self._user = user
         self._user_id: int = user.pk
         self._username: str = user.username
@@ -243,20 +248,25 @@ class Visit:
     # Rights
 
     def _access_changed(self, room: int | None, reason: str) -> None:
+        if reason == ADDED:
+            if room is not None and self._follows_list:
+                self._spawn(self._show_added(room))
+            return
         if room is None:
             self._spawn(self._check_account())
         for entered in list(self._rooms) if room is None else [room]:
             if entered in self._rooms:
                 self._spawn(self._check_room(entered, reason))
-        if room is not None and reason == "added" and self._follows_list:
-            self._spawn(self._show_added(room))
 
     async def _check_account(self) -> None:
         user = await in_database(User.objects.filter(pk=self._user_id).only("is_active", "token_generation").first)()
         if user is None or not user.is_active:
             self._socket.close(CloseCode.DEACTIVATED)
-        elif user.token_generation != self._user.token_generation:
+        elif user.token_generation != self._user.token_generation or await self._session_has_ended():
             self._socket.close(CloseCode.SIGNED_OUT)
+
+    async def _session_has_ended(self) -> bool:
+        return self._session_key is not None and not await in_database(session_is_alive)(self._session_key)
 
     async def _check_room(self, room: int, reason: str) -> None:
         try:

@@ -1,6 +1,9 @@
 import asyncio
 import signal
 import uuid
+from contextlib import suppress
+
+from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from tests.acceptance.chat import Chat, create_room
 from tests.acceptance.client import ChatClient
@@ -32,6 +35,7 @@ async def test_both_resume_without_a_gap_or_a_repeat_after_their_server_was_kill
     tokens = chat.tokens(2)
     room = create_room(web.url, next(iter(tokens.values())))
     people = [Resilient(web, token, room) for token in tokens.values()]
+    await asyncio.wait_for(asyncio.gather(*(person.connected() for person in people)), 30)
     talks = [
         asyncio.create_task(person.talk(f"{name} ", count=60)) for name, person in zip(tokens, people, strict=True)
     ]
@@ -74,6 +78,9 @@ class Resilient:
             async with self._changed:
                 await self._changed.wait_for(lambda id=id: id not in self._pending)
 
+    async def connected(self) -> None:
+        await self._connected.wait()
+
     async def said(self, count: int) -> None:
         async with self._changed:
             await self._changed.wait_for(lambda: self._acked >= count)
@@ -89,10 +96,9 @@ class Resilient:
     async def _say(self, id: str, *, retry: bool) -> None:
         if self._client is not None and self._connected.is_set():
             frame = {"type": "send", "id": id, "room": self.room, "text": self._pending[id], "retry": retry}
-            try:
+            # A connection that broke: the next one sends it again.
+            with suppress(OSError, ConnectionClosed):
                 await self._client.send(frame)
-            except OSError:
-                return
 
     async def _live(self) -> None:
         while True:
@@ -100,7 +106,7 @@ class Resilient:
                 async with ChatClient(self.web.url, self.token) as client:
                     self._client = client
                     await self._visit(client)
-            except (TimeoutError, OSError, EOFError, AssertionError):
+            except (TimeoutError, OSError, EOFError, WebSocketException, AssertionError):
                 await asyncio.sleep(0.1)
             finally:
                 self._connected.clear()

@@ -31,7 +31,7 @@ async def test_a_resume_beyond_the_memory_of_the_server_is_filled_from_storage(c
     chat.event_consumer()
     alice, bob = chat.tokens(2).values()
     room = create_room(web.url, alice)
-    texts = [f"missed {n}" for n in range(1200)]  # a server remembers the newest 1,000 records of a room
+    texts = long_texts()
     async with ChatClient(web.url, alice) as one, ChatClient(web.url, bob) as two:
         await one.subscribe(room)
         seen = await one.say(room, "seen")
@@ -50,7 +50,7 @@ async def test_where_the_gap_cannot_be_filled_the_client_is_told(chat: Chat):
     async with ChatClient(web.url, alice) as one, ChatClient(web.url, bob) as two:
         await one.subscribe(room)
         seen = await one.say(room, "seen")
-        await say_all(one, room, [f"missed {n}" for n in range(1200)])
+        await say_all(one, room, long_texts())
         answer = await two.subscribe(room, after=seen["cursor"])
         assert answer["recovered"] is False
         await one.say(room, "live")
@@ -67,6 +67,11 @@ async def test_a_cursor_of_a_former_log_is_not_recovered(chat: Chat):
         epoch, rest = answer["cursor"].split("-", 1)
         answer = await client.subscribe(room, after=f"{int(epoch) - 1}-{rest}")
         assert answer["recovered"] is False
+
+
+def long_texts() -> list[str]:
+    """More than the 4 MB of a room's newest records that a server remembers."""
+    return [f"missed {n} ".ljust(3900, "x") for n in range(1200)]
 
 
 async def say_all(client: ChatClient, room: int, texts: list[str]) -> None:

@@ -60,6 +60,11 @@ class ChatClient:
         assert self._socket is not None
         await self._socket.send(json.dumps(frame) if isinstance(frame, dict) else frame)
 
+    def cut(self) -> None:
+        """Lose the connection, as when a cable is pulled: nobody says goodbye."""
+        assert self._socket is not None
+        self._socket.transport.abort()
+
     async def until(self, condition: Callable[[Self], Any], *, deadline: float = DEADLINE) -> Any:
         """Wait until `condition(self)` is true and return its value; the failure shows the newest frames."""
         try:

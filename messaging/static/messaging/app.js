@@ -1,65 +1,127 @@
 // Wiring: who is signed in, one connection, the room list and the open room.
 
 import { Connection } from "./connection.js";
+import { Drafts } from "./drafts.js";
 import { Outbox } from "./outbox.js";
 import { call, getSession } from "./rest.js";
+import { Rooms } from "./rooms.js";
+import { Sender } from "./sender.js";
+import { ConnectionView } from "./views/connection.js";
+import { avatar } from "./views/elements.js";
+import { NewRoomView } from "./views/new_room.js";
 import { RoomView } from "./views/room.js";
 import { RoomListView } from "./views/room_list.js";
 import { SignInView } from "./views/sign_in.js";
 
+const AGAIN = 3_000; // milliseconds until the server is asked again who is signed in
 const chat = document.getElementById("chat");
-const signIn = new SignInView();
 
 async function start() {
-  const { user } = await getSession();
-  if (user) enter(user.id);
-  else enter(await signIn.ask());
+  const starting = document.getElementById("starting");
+  try {
+    const { user } = await getSession();
+    starting.hidden = true;
+    enter(user ? user.id : await new SignInView().ask());
+  } catch (problem) {
+    starting.textContent = problem.message;
+    setTimeout(start, AGAIN);
+  }
 }
 
 function enter(user) {
   document.getElementById("me").textContent = user;
+  document.getElementById("my-avatar").replaceWith(avatar(user));
   chat.hidden = false;
-  const connection = new Connection();
-  const room = new RoomView({ user, connection, outbox: new Outbox(user) });
-  const list = new RoomListView({ connection, onChoose: (chosen) => show(chosen) });
 
-  function show(chosen) {
-    chat.classList.toggle("in-room", chosen !== null);
-    list.mark(chosen?.id ?? null);
-    room.show(chosen);
+  const connection = new Connection();
+  const rooms = new Rooms();
+  const outbox = new Outbox(user);
+  const drafts = new Drafts(user);
+  const sender = new Sender({ connection, outbox });
+  const status = new ConnectionView({ connection });
+  const room = new RoomView({ user, connection, rooms, sender, outbox, drafts });
+  const list = new RoomListView({ rooms, onChoose: (id) => go(id) });
+  new NewRoomView({ rooms, onCreated: (id) => go(id) });
+
+  // The address names the open room: reload, back and forward do what people expect.
+  addEventListener("hashchange", () => show(chosen()));
+  document.getElementById("back").onclick = () => go(null);
+  document.getElementById("sign-out").onclick = signOut;
+
+  async function show(id) {
+    chat.classList.toggle("in-room", id !== null);
+    list.mark(id);
+    try {
+      const found = id === null ? null : await rooms.fetch(id);
+      if (id === chosen()) room.show(found);
+    } catch (problem) {
+      if (id !== chosen()) return;
+      go(null);
+      status.say(problem.message);
+    }
   }
 
-  document.getElementById("back").onclick = () => show(null);
-  document.getElementById("sign-out").onclick = async () => {
+  async function signOut() {
+    try {
+      await call("DELETE", "/session");
+    } catch (problem) {
+      if (problem.code !== "unauthenticated") {
+        status.say(problem.message);
+        return;
+      }
+    }
     connection.close();
-    await call("DELETE", "/session").catch(() => null);
-    location.reload();
-  };
-  connection.addEventListener("open", () => {
-    list.resume();
+    // The next person at this machine is not to find what was left unsent.
+    outbox.clear();
+    drafts.clear();
+    location.assign("/");
+  }
+
+  connection.addEventListener("open", ({ detail: welcome }) => {
+    // Somebody else has signed in in another tab; this page is about a person who is gone.
+    if (welcome.user !== user) location.reload();
+    rooms.resume(connection).catch((problem) => status.say(problem.message));
     room.resume();
+    sender.resume();
   });
   connection.addEventListener("frame", ({ detail: frame }) => {
-    list.take(frame);
+    rooms.take(frame);
+    sender.take(frame);
     room.take(frame);
-    if (frame.type === "removed" && frame.room === room.id) show(null);
-    if (frame.type === "room_deleted" && frame.room === room.id) show(null);
+    if ((frame.type === "removed" || frame.type === "room_deleted") && frame.room === chosen()) {
+      go(null);
+      status.say(ENDINGS[frame.reason] ?? ENDINGS.deleted);
+    }
   });
-  connection.addEventListener("state", ({ detail }) => tell(detail));
+  connection.addEventListener("state", async ({ detail: { state } }) => {
+    if (state !== "signed-out") return;
+    const session = await getSession().catch(() => null);
+    if (session && session.user?.id !== user) location.reload();
+    else connection.openLater();
+  });
+  rooms.addEventListener("change", () => {
+    document.title = rooms.unread ? `(${rooms.unread}) Chat` : "Chat";
+  });
+
   connection.open();
+  show(chosen());
 }
 
-function tell({ state, seconds }) {
-  const sentences = {
-    connecting: "Connecting …",
-    connected: "",
-    waiting: `Connection lost. Trying again in ${seconds} s …`,
-    offline: "You are offline. What you write is sent when you are back.",
-    deactivated: "This account is deactivated.",
-  };
-  document.getElementById("connection").textContent = sentences[state] ?? "";
-  document.body.dataset.connection = state;
-  if (state === "signed-out") location.reload();
+const ENDINGS = {
+  left: "You have left the room.",
+  kicked: "You were removed from the room.",
+  banned: "You are banned from the room.",
+  deleted: "The room was deleted.",
+};
+
+/** The room that the address names, or null. */
+function chosen() {
+  const id = Number(location.hash.match(/^#\/rooms\/(\d+)$/)?.[1]);
+  return id || null;
+}
+
+function go(id) {
+  location.hash = id === null ? "#/" : `#/rooms/${id}`;
 }
 
 start();

@@ -1,19 +1,17 @@
 // What was written and is not acknowledged yet; it survives a reload in this tab.
 
-const KEY = "chat.outbox";
-
-/** Entries: {id, room, text, failed: code or null, sent: whether it went out before}. */
+/** Entries: {id, room, text, sent: whether it went out before, failed: null or the sentence that says why it cannot}. */
 export class Outbox {
-  #user;
-  #entries = new Map();
+  #key;
+  #entries;
 
   constructor(user) {
-    this.#user = user;
-    for (const entry of this.#load()) this.#entries.set(entry.id, entry);
+    this.#key = `chat.outbox.${user}`;
+    this.#entries = new Map(this.#load().map((entry) => [entry.id, entry]));
   }
 
   add(room, text) {
-    const entry = { id: uuid(), room, text, failed: null, sent: false };
+    const entry = { id: uuid(), room, text, sent: false, failed: null };
     this.#entries.set(entry.id, entry);
     this.#save();
     return entry;
@@ -32,30 +30,35 @@ export class Outbox {
   }
 
   remove(id) {
-    const removed = this.#entries.delete(id);
-    this.#save();
-    return removed;
+    if (this.#entries.delete(id)) this.#save();
   }
 
+  clear() {
+    this.#entries.clear();
+    this.#save();
+  }
+
+  /** In the order in which they were written. */
   inRoom(room) {
     return [...this.#entries.values()].filter((entry) => entry.room === room);
   }
 
-  /** In the order in which they were written. */
+  /** What is still to be sent, in the order in which it was written. */
   unsent() {
     return [...this.#entries.values()].filter((entry) => entry.failed === null);
   }
 
   #load() {
     try {
-      return JSON.parse(sessionStorage.getItem(`${KEY}.${this.#user}`)) ?? [];
+      return JSON.parse(sessionStorage.getItem(this.#key)) ?? [];
     } catch {
       return [];
     }
   }
 
   #save() {
-    sessionStorage.setItem(`${KEY}.${this.#user}`, JSON.stringify([...this.#entries.values()]));
+    if (this.#entries.size) sessionStorage.setItem(this.#key, JSON.stringify([...this.#entries.values()]));
+    else sessionStorage.removeItem(this.#key);
   }
 }
 

@@ -1,186 +1,139 @@
-// The open room: its stream and history, what is being sent, and the message box.
+// The open room: its head, its stream, what is being sent, and the message box.
 
-import { call, sentence } from "../rest.js";
-import { Timeline } from "./timeline.js";
+import { Stream } from "../stream.js";
+import { Composer } from "./composer.js";
+import { TimelineView } from "./timeline.js";
 
-const PAGE = 50;
-const KINDS = { public: "", private: "Private", direct: "Direct" };
+const KINDS = { public: "Public room", private: "Private room", direct: "Direct" };
+const READ = 3_000; // milliseconds between two marks of what was read
 
 export class RoomView {
-  id = null;
+  #section = document.getElementById("room");
+  #title = document.getElementById("room-name");
+  #kind = document.getElementById("room-kind");
+  #room = null;
+  #stream = null;
+  #here = null; // how many people are in the room; null: not known
+  #unread = 0;
+  #read = { cursor: null, timer: null };
   #user;
   #connection;
+  #rooms;
   #outbox;
   #timeline;
-  #cursor = null; // of the newest frame of the stream; a resume starts behind it
-  #before = null; // where older history goes on; null: there is none
-  #loading = false;
-  #text = document.getElementById("text");
-  #section = document.getElementById("room");
+  #composer;
 
-  constructor({ user, connection, outbox }) {
+  constructor({ user, connection, rooms, sender, outbox, drafts }) {
     this.#user = user;
     this.#connection = connection;
+    this.#rooms = rooms;
     this.#outbox = outbox;
-    this.#timeline = new Timeline({
+    this.#composer = new Composer({ drafts, onSend: (text) => this.#timeline.pend(sender.write(this.#room.id, text)) });
+    this.#timeline = new TimelineView({
       user,
-      onTop: () => this.#loadOlder(),
-      onRetry: (id) => this.#retry(id),
-      onDiscard: (id) => this.#discard(id),
+      onTop: () => this.#stream?.loadOlder(),
+      onEnd: () => this.#seen(),
+      onRetry: (id) => sender.retry(id),
+      onDiscard: (id) => {
+        sender.discard(id);
+        this.#timeline.remove(id);
+        this.#composer.focus();
+      },
     });
-    document.getElementById("composer").onsubmit = (event) => {
-      event.preventDefault();
-      this.#submit();
-    };
-    this.#text.onkeydown = (event) => this.#key(event);
+    for (const state of ["pending", "sent", "failed"]) {
+      sender.addEventListener(state, ({ detail: entry }) => this.#timeline.mark(entry, state));
+    }
+    rooms.addEventListener("change", () => {
+      this.#head();
+      this.#seen();
+    });
+    document.addEventListener("visibilitychange", () => this.#seen());
   }
 
   /** Open a room, or none. */
-  async show(room) {
-    if (this.id !== null && this.id !== room?.id) this.#connection.send({ type: "unsubscribe", id: "room", room: this.id });
-    if (this.id === (room?.id ?? null)) return;
-    this.id = room?.id ?? null;
-    this.#cursor = null;
-    this.#timeline.clear();
+  show(room) {
+    if ((room?.id ?? null) === (this.#room?.id ?? null)) return;
+    this.#stream?.close();
+    this.#room = room;
+    this.#here = null;
+    this.#unread = 0;
+    this.#read.cursor = null;
+    this.#stream = room && this.#listen(new Stream({ connection: this.#connection, room: room.id }));
     for (const part of [...this.#section.children]) {
       if (part.id !== "newest") part.hidden = (room === null) !== part.classList.contains("placeholder");
     }
+    this.#composer.show(room?.id ?? null);
+    this.#timeline.show(this.#stream, room ? this.#outbox.inRoom(room.id) : []);
+    this.#head();
     if (room === null) return;
-    document.getElementById("room-name").textContent = room.name;
-    document.getElementById("room-kind").textContent = KINDS[room.kind] ?? "";
-    await this.#open();
-    if (matchMedia("(hover: hover)").matches) this.#text.focus();
+    // Without a connection the stream begins with it.
+    if (this.#connection.connected) this.#stream.open();
+    this.#composer.focus();
   }
 
-  /** On each connection: go on where the stream ended, and send what is not acknowledged. */
+  /** On each connection. */
   resume() {
-    if (this.id !== null && this.#cursor !== null) this.#subscribe();
-    else if (this.id !== null) this.#open();
-    for (const entry of this.#outbox.unsent()) this.#send(entry);
+    this.#here = null;
+    this.#stream?.resume();
   }
 
   take(frame) {
-    if (frame.type === "ack" || frame.type === "error") return this.#takeAnswer(frame);
-    if (frame.type === "room_updated" && frame.room.id === this.id) {
-      document.getElementById("room-name").textContent = frame.room.name;
+    this.#stream?.take(frame);
+  }
+
+  #listen(stream) {
+    const on = (type, work) => stream.addEventListener(type, ({ detail }) => stream === this.#stream && work(detail));
+    on("reset", () => this.#timeline.reset());
+    on("older", (frames) => this.#timeline.prepend(frames));
+    on("added", (frame) => this.#added(frame));
+    on("changed", (frame) => this.#timeline.change(frame));
+    on("ephemeral", (frame) => this.#ephemeral(frame));
+    on("missed", () => this.#timeline.warn("Some messages may be missing above; reloaded from the history."));
+    on("problem", (problem) => this.#timeline.warn(problem.message));
+    return stream;
+  }
+
+  #added(frame) {
+    this.#timeline.append(frame);
+    if (frame.type === "message" && frame.sender !== this.#user) this.#unread += 1;
+    this.#seen();
+  }
+
+  #ephemeral(frame) {
+    if (frame.type === "presence") {
+      this.#here = frame.count;
+    } else if (frame.user !== this.#user) {
+      if (this.#here !== null) this.#here += frame.type === "joined" ? 1 : -1;
+      this.#timeline.say(`${frame.user} ${frame.type === "joined" ? "entered" : "left"}`);
     }
-    if (frame.room !== this.id) return;
-    if (frame.cursor && frame.type !== "subscribed") this.#cursor = frame.cursor;
-    switch (frame.type) {
-      case "subscribed":
-        this.#cursor ??= frame.cursor;
-        if (!frame.recovered) this.#reload();
-        break;
-      case "message":
-        this.#outbox.remove(frame.id);
-        this.#timeline.append(frame);
-        break;
-      case "notice":
-        this.#timeline.append(frame);
-        break;
-      case "joined":
-      case "left":
-        if (frame.user !== this.#user) this.#timeline.say(`${frame.user} ${frame.type === "joined" ? "entered" : "left"}`);
-        break;
+    this.#head();
+  }
+
+  #head() {
+    if (this.#room === null) return;
+    const room = this.#rooms.get(this.#room.id) ?? this.#room;
+    if (this.#title.textContent !== room.name) this.#title.textContent = room.name;
+    this.#kind.textContent = [KINDS[room.kind], this.#here && `${this.#here} here`].filter(Boolean).join(" · ");
+  }
+
+  /** Tell the list, and now and then the server, how far the person has read. */
+  #seen() {
+    if (this.#room === null || this.#stream === null) return;
+    if (!document.hidden && this.#timeline.following) {
+      this.#unread = 0;
+      this.#markRead();
     }
+    this.#rooms.setUnread(this.#room.id, this.#unread);
   }
 
-  // The stream
-
-  /** First the newest page, then the stream behind the place up to which the page is complete: no gap between. */
-  async #open() {
-    const room = this.id;
-    let page;
-    try {
-      page = await call("GET", `/rooms/${room}/messages?limit=${PAGE}`);
-    } catch (problem) {
-      if (room === this.id) this.#timeline.say(problem.message, "warning");
-      return;
-    }
-    if (room !== this.id) return;
-    this.#before = page.before;
-    this.#timeline.reset(page.items, this.#outbox.inRoom(room));
-    this.#cursor = page.stored;
-    this.#subscribe();
-  }
-
-  #subscribe() {
-    this.#connection.send({ type: "subscribe", id: "room", room: this.id, after: this.#cursor });
-  }
-
-  /** The gap cannot be filled from memory: read the history again, and say so. */
-  async #reload() {
-    this.#cursor = null;
-    await this.#open();
-    this.#timeline.say("Some messages may have been missed; this is the stored history.", "warning");
-  }
-
-  async #loadOlder() {
-    if (this.#before === null || this.#loading) return;
-    this.#loading = true;
-    const room = this.id;
-    document.getElementById("older").hidden = false;
-    try {
-      const page = await call("GET", `/rooms/${room}/messages?limit=${PAGE}&before=${encodeURIComponent(this.#before)}`);
-      if (room !== this.id) return;
-      this.#before = page.before;
-      this.#timeline.prepend(page.items);
-    } catch (problem) {
-      this.#timeline.say(problem.message, "warning");
-    } finally {
-      this.#loading = false;
-      document.getElementById("older").hidden = true;
-    }
-  }
-
-  // Sending
-
-  #key(event) {
-    // Enter that ends an input-method composition (Korean, Japanese, Chinese) belongs to the composition. Safari fires
-    // it after compositionend, with the key code 229.
-    if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
-    event.preventDefault();
-    this.#submit();
-  }
-
-  #submit() {
-    const text = this.#text.value;
-    if (this.id === null || !text.trim()) return;
-    this.#text.value = "";
-    const entry = this.#outbox.add(this.id, text);
-    this.#timeline.pend(entry);
-    this.#send(entry);
-  }
-
-  #send(entry) {
-    const frame = { type: "send", id: entry.id, room: entry.room, text: entry.text };
-    if (entry.sent) frame.retry = true;
-    if (this.#connection.send(frame)) this.#outbox.update(entry.id, { sent: true });
-  }
-
-  #takeAnswer(frame) {
-    if (frame.type === "ack") {
-      this.#outbox.remove(frame.id);
-      this.#timeline.mark(frame.id, "sent");
-      return;
-    }
-    const entry = this.#outbox.get(frame.id);
-    if (entry) {
-      this.#outbox.update(entry.id, { failed: frame.code });
-      this.#timeline.mark(entry.id, "failed", sentence(frame.code));
-    } else if (frame.id === "room") {
-      this.#timeline.say(sentence(frame.code), "warning");
-    }
-  }
-
-  #retry(id) {
-    const entry = this.#outbox.update(id, { failed: null });
-    this.#timeline.mark(id, "pending");
-    if (entry) this.#send(entry);
-  }
-
-  #discard(id) {
-    this.#outbox.remove(id);
-    this.#timeline.remove(id);
+  #markRead() {
+    const cursor = this.#stream.cursor;
+    if (cursor === null || cursor === this.#read.cursor || this.#read.timer !== null) return;
+    this.#read.cursor = cursor;
+    this.#connection.send({ type: "read", room: this.#room.id, cursor });
+    this.#read.timer = setTimeout(() => {
+      this.#read.timer = null;
+      this.#seen();
+    }, READ);
   }
 }

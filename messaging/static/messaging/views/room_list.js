@@ -1,125 +1,94 @@
-// The live list of rooms, its search, and the dialog that makes a room.
+// The live list of rooms and its search. Rows are kept and changed in place, so that the focus stays where it is.
 
-import { call } from "../rest.js";
+import { avatar, button, element } from "./elements.js";
+
+const TYPING = 250; // milliseconds of rest before the server is asked
+const KINDS = { private: "Private · ", direct: "Direct · " };
+const time = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+const day = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
 
 export class RoomListView {
   #list = document.getElementById("rooms");
   #search = document.getElementById("room-search");
-  #dialog = document.getElementById("room-dialog");
-  #rooms = new Map();
+  #none = document.getElementById("no-rooms");
+  #rows = new Map(); // room id → its list item
   #current = null;
-  #connection;
+  #timer = null;
+  #rooms;
   #onChoose;
 
-  constructor({ connection, onChoose }) {
-    this.#connection = connection;
-    this.#onChoose = onChoose;
-    this.#search.oninput = () => this.#render();
-    document.getElementById("new-room").onclick = () => this.#ask();
-    document.getElementById("cancel-room").onclick = () => this.#dialog.close();
-    this.#dialog.querySelector("form").onsubmit = (event) => this.#create(event);
-  }
-
-  /** On each connection: first follow what changes, then read what is there. */
-  async resume() {
-    this.#connection.send({ type: "subscribe", id: "rooms", rooms: true });
-    const rooms = new Map();
-    let next = null;
-    do {
-      const page = await call("GET", `/rooms?limit=200${next ? `&after=${encodeURIComponent(next)}` : ""}`).catch(() => null);
-      if (page === null) return;
-      for (const room of page.items) rooms.set(room.id, room);
-      next = page.next;
-    } while (next);
+  constructor({ rooms, onChoose }) {
     this.#rooms = rooms;
-    this.#render();
-  }
-
-  take(frame) {
-    switch (frame.type) {
-      case "room_created":
-      case "room_updated":
-        this.#rooms.set(frame.room.id, { ...this.#rooms.get(frame.room.id), ...frame.room });
-        break;
-      case "room_deleted":
-        this.#rooms.delete(frame.room);
-        break;
-      case "removed":
-        if (this.#rooms.get(frame.room)?.kind !== "public") this.#rooms.delete(frame.room);
-        break;
-      case "unread":
-        Object.assign(this.#rooms.get(frame.room) ?? {}, { unread: frame.count, last_message: frame.last_message });
-        break;
-      case "message":
-        Object.assign(this.#rooms.get(frame.room) ?? {}, { last_message: frame });
-        break;
-      default:
-        return;
-    }
-    this.#render();
+    this.#onChoose = onChoose;
+    rooms.addEventListener("change", () => this.#render());
+    this.#search.oninput = () => {
+      this.#render();
+      clearTimeout(this.#timer);
+      // A search that fails has still shown what is here.
+      this.#timer = setTimeout(() => rooms.search(this.#search.value).catch(() => null), TYPING);
+    };
   }
 
   /** Mark the room that is open; null for none. */
   mark(id) {
     this.#current = id;
-    const room = this.#rooms.get(id);
-    if (room) room.unread = 0;
     this.#render();
   }
 
   #render() {
-    const wanted = this.#search.value.trim().toLocaleLowerCase();
-    const rooms = [...this.#rooms.values()]
-      .filter((room) => room.name.toLocaleLowerCase().includes(wanted))
-      .sort((a, b) => b.id - a.id);
-    this.#list.replaceChildren(...rooms.map((room) => this.#row(room)));
-    document.getElementById("no-rooms").hidden = rooms.length > 0;
-    const unread = [...this.#rooms.values()].reduce((sum, room) => sum + (room.unread || 0), 0);
-    document.title = unread ? `(${unread}) Chat` : "Chat";
+    const rooms = this.#rooms.find(this.#search.value);
+    const focused = document.activeElement;
+    const wanted = rooms.map((room) => this.#update(room));
+    const kept = new Set(wanted);
+    for (const row of [...this.#list.children]) if (!kept.has(row)) row.remove();
+    wanted.forEach((row, at) => {
+      if (this.#list.children[at] !== row) this.#list.insertBefore(row, this.#list.children[at] ?? null);
+    });
+    // A row that was moved has lost it.
+    if (focused !== document.activeElement && this.#list.contains(focused)) focused.focus();
+    this.#none.textContent = this.#search.value.trim() ? "No room has such a name." : "No room here yet. Make the first one.";
+    this.#none.hidden = rooms.length > 0;
   }
 
-  #row(room) {
-    const row = document.createElement("li");
-    const button = document.createElement("button");
-    button.type = "button";
-    button.className = "room-row";
-    if (room.id === this.#current) button.setAttribute("aria-current", "true");
-    button.onclick = () => this.#onChoose(room);
-    const kind = room.kind === "public" ? "" : `${room.kind === "private" ? "Private" : "Direct"} · `;
-    const detail = room.last_message?.text ?? (room.members ? `${room.members} ${room.members === 1 ? "member" : "members"}` : "New room");
-    button.append(part("avatar", [...room.name][0].toLocaleUpperCase(), true), part("name", room.name));
-    if (room.unread) button.append(part("badge", String(room.unread)));
-    button.append(part("detail", kind + detail));
-    row.append(button);
-    return row;
+  #update(room) {
+    if (!this.#rows.has(room.id)) this.#rows.set(room.id, this.#row(room.id));
+    const item = this.#rows.get(room.id);
+    const row = item.firstChild;
+    const look = JSON.stringify([room.name, room.kind, room.unread, preview(room), room.id === this.#current]);
+    if (item.look === look) return item;
+    item.look = look;
+    const name = element("span", "name", room.name);
+    const parts = [avatar(room.name), name, element("span", "when", when(room)), element("span", "detail", preview(room))];
+    if (room.unread) parts.push(badge(room.unread));
+    row.replaceChildren(...parts);
+    row.classList.toggle("unread", Boolean(room.unread));
+    if (room.id === this.#current) row.setAttribute("aria-current", "true");
+    else row.removeAttribute("aria-current");
+    return item;
   }
 
-  #ask() {
-    this.#dialog.querySelector("form").reset();
-    this.#dialog.querySelector(".error").hidden = true;
-    this.#dialog.showModal();
-  }
-
-  async #create(event) {
-    event.preventDefault();
-    const form = event.target;
-    const error = form.querySelector(".error");
-    try {
-      const room = await call("POST", "/rooms", { name: form.elements.name.value, kind: form.elements.kind.value });
-      this.#dialog.close();
-      this.#rooms.set(room.id, room);
-      this.#onChoose(room);
-    } catch (problem) {
-      error.textContent = problem.message;
-      error.hidden = false;
-    }
+  #row(id) {
+    const item = element("li");
+    item.append(button("room-row", "", () => this.#onChoose(id)));
+    return item;
   }
 }
 
-function part(name, text, decorative = false) {
-  const element = document.createElement("span");
-  element.className = name;
-  element.textContent = text;
-  if (decorative) element.setAttribute("aria-hidden", "true");
-  return element;
+function preview(room) {
+  const last = room.last_message;
+  if (last?.text) return `${KINDS[room.kind] ?? ""}${last.sender}: ${last.text}`;
+  return (KINDS[room.kind] ?? "") + (room.members ? `${room.members} ${room.members === 1 ? "member" : "members"}` : "New room");
+}
+
+/** The time of the last message: today's by the clock, others by the day. */
+function when(room) {
+  if (!room.last_message?.time) return "";
+  const date = new Date(room.last_message.time);
+  return (date.toDateString() === new Date().toDateString() ? time : day).format(date);
+}
+
+function badge(count) {
+  const made = element("span", "badge", count > 99 ? "99+" : String(count));
+  made.append(element("span", "hidden", " unread"));
+  return made;
 }

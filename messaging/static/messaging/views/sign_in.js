@@ -19,6 +19,7 @@ export class SignInView {
         const user = await this.#submit();
         if (user) {
           this.#page.hidden = true;
+          this.#form.reset();
           resolve(user);
         }
       };
@@ -49,10 +50,10 @@ export class SignInView {
     } catch (problem) {
       this.#error.textContent = problem.message;
       this.#error.hidden = false;
+      (problem.code === "unauthenticated" ? password : id).select();
       return null;
     } finally {
       button.disabled = false;
-      password.value = "";
     }
   }
 }

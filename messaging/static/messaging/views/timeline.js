@@ -1,145 +1,149 @@
-// The list of messages: bubbles, system lines and day separators, in the room's order; what is being sent stands last.
+// The list of messages and its scrolling; what is being sent stands last.
 
-const time = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
-const day = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long", year: "numeric" });
-const NOTICES = {
-  member_joined: ({ user }) => `${user} joined the room`,
-  member_left: ({ user }) => `${user} left the room`,
-  member_removed: ({ user }) => `${user} was removed from the room`,
-  renamed: ({ by, name }) => `${by ?? "Somebody"} renamed the room to “${name}”`,
-};
-const NEAR = 80; // pixels from the end that still count as being there
+import { bubble, elementsOf, line, mark } from "./message.js";
 
-export class Timeline {
-  #user;
-  #onRetry;
-  #onDiscard;
+const NEAR_END = 80; // pixels from the end that still count as being there
+const NEAR_TOP = 300; // pixels from the top at which older messages are fetched
+const MOST = 600; // messages on the page; more than that are cut to half while the newest are read
+
+export class TimelineView {
   #box = document.getElementById("timeline");
   #list = document.getElementById("messages");
   #pill = document.getElementById("newest");
-  #frames = []; // messages and notices, oldest first
-  #seen = new Set(); // their ids
-  #pending = new Map(); // id → element of what is being sent
+  #user;
+  #handlers; // {onTop, onEnd, onRetry, onDiscard}
+  #stream = null;
+  #pending = new Map(); // message id → element of what is being sent
+  #following = true; // the newest message is kept in view
+  #missed = 0; // messages that came while reading further up
+  #warning = null; // the last line that told of a problem
+  #settling = false;
 
-  constructor({ user, onTop, onRetry, onDiscard }) {
+  constructor({ user, ...handlers }) {
     this.#user = user;
-    this.#onRetry = onRetry;
-    this.#onDiscard = onDiscard;
-    this.#box.onscroll = () => {
-      if (this.#box.scrollTop < NEAR) onTop();
-      if (this.#atEnd) this.#pill.hidden = true;
-    };
+    this.#handlers = handlers;
+    this.#box.onscroll = () => this.#scrolled();
     this.#pill.onclick = () => this.#toEnd();
+    // The box shrinks when a phone's keyboard opens or the message box grows.
+    new ResizeObserver(() => this.#following && this.#toEnd()).observe(this.#box);
   }
 
-  clear() {
-    this.#frames = [];
-    this.#seen.clear();
-    this.#pending.clear();
+  /** Whether the newest message is in view. */
+  get following() {
+    return this.#following;
+  }
+
+  /** Show a stream from now on; null for none. `entries`: what of its room is still being sent. */
+  show(stream, entries = []) {
+    this.#stream = stream;
     this.#list.replaceChildren();
-    this.#pill.hidden = true;
-  }
-
-  /** Start with a page of history and what is still being sent. */
-  reset(frames, entries) {
-    this.clear();
-    this.#frames = frames.filter((frame) => !this.#seen.has(frame.id) && this.#seen.add(frame.id));
-    // A screen reader is not to read the whole history aloud.
-    this.#box.setAttribute("aria-live", "off");
-    this.#render();
+    this.#pending.clear();
+    this.#following = true;
     for (const entry of entries) this.pend(entry);
     this.#toEnd();
-    requestAnimationFrame(() => this.#box.setAttribute("aria-live", "polite"));
   }
 
-  /** Older history; the place that is being read stays where it is. */
-  prepend(frames) {
-    const older = frames.filter((frame) => !this.#seen.has(frame.id) && this.#seen.add(frame.id));
-    this.#frames = [...older, ...this.#frames];
-    const fromEnd = this.#box.scrollHeight - this.#box.scrollTop;
-    const pending = [...this.#pending.values()];
+  /** The timeline began anew. */
+  reset() {
+    for (const id of [...this.#pending.keys()]) if (this.#stream.timeline.has(id)) this.remove(id);
     this.#render();
-    this.#list.append(...pending);
+    this.#toEnd();
+    this.#fill();
+  }
+
+  /** Older history in front; the place that is being read stays where it is. */
+  prepend(older) {
+    const { frames } = this.#stream.timeline;
+    const fromEnd = this.#box.scrollHeight - this.#box.scrollTop;
+    this.#silently(() => {
+      const next = frames[older.length];
+      if (next) {
+        // What stood first had nothing in front: it may now belong to the same day or person.
+        if (this.#list.firstElementChild?.classList.contains("day")) this.#list.firstElementChild.remove();
+        this.#elementOf(next.id)?.replaceWith(...elementsOf(next, older.at(-1), this.#user));
+      }
+      this.#list.prepend(...older.flatMap((frame, at) => elementsOf(frame, older[at - 1], this.#user)));
+    });
     this.#box.scrollTop = this.#box.scrollHeight - fromEnd;
+    this.#fill();
   }
 
-  /** A live message or notice; one that is known already changes nothing. */
+  /** The newest message or notice of the stream. */
   append(frame) {
-    if (this.#seen.has(frame.id)) return;
-    this.#seen.add(frame.id);
-    const follow = this.#atEnd || frame.sender === this.#user;
-    const elements = this.#elements(frame, this.#frames.at(-1));
-    this.#frames.push(frame);
-    this.#pending.get(frame.id)?.remove();
-    this.#pending.delete(frame.id);
-    this.#insert(...elements);
-    this.#settle(follow);
+    this.remove(frame.id);
+    const { frames } = this.#stream.timeline;
+    this.#insert(...elementsOf(frame, frames.at(-2), this.#user));
+    if (frame.sender === this.#user) this.#following = true;
+    else if (!this.#following) this.#missed += 1;
+    if (this.#following && frames.length > MOST) {
+      this.#stream.trim(MOST / 2);
+      this.#render();
+    }
+    this.#settle();
   }
 
-  /** A line that is not stored: somebody entered, a warning. */
-  say(text, kind = "") {
-    const follow = this.#atEnd;
-    this.#insert(line(text, kind));
-    this.#settle(follow);
+  /** A message was edited or deleted. */
+  change(frame) {
+    const item = this.#elementOf(frame.id);
+    item?.replaceWith(bubble(frame, { own: frame.sender === this.#user, first: item.classList.contains("first") }));
+  }
+
+  /** A line that is not stored: somebody entered. */
+  say(text) {
+    this.#insert(line(text));
+    this.#settle();
+  }
+
+  /** A line that tells of a problem; one at a time. */
+  warn(text) {
+    this.#warning?.remove();
+    this.#warning = line(text, "warning");
+    this.#insert(this.#warning);
+    this.#settle();
   }
 
   /** A message on its way. */
   pend(entry) {
-    if (this.#seen.has(entry.id)) return;
-    const element = this.#bubble({ ...entry, sender: this.#user }, false);
-    this.#pending.set(entry.id, element);
-    this.#list.append(element);
-    this.mark(entry.id, entry.failed ? "failed" : "pending", entry.failed ? "Not sent." : "");
+    if (this.#stream.timeline.has(entry.id)) return;
+    const item = bubble({ ...entry, sender: this.#user }, { own: true, first: this.#pending.size === 0 });
+    this.#pending.set(entry.id, item);
+    this.#list.append(item);
+    this.mark(entry, entry.failed === null ? "pending" : "failed");
     this.#toEnd();
   }
 
-  /** The state of a message on its way: pending, sent or failed. */
-  mark(id, state, words = "") {
-    const element = this.#pending.get(id);
-    if (!element) return;
-    element.classList.toggle("pending", state === "pending");
-    element.classList.toggle("failed", state === "failed");
-    const status = element.querySelector(".state");
-    status.textContent = { pending: "Sending …", sent: "Sent", failed: `${words} ` }[state];
-    if (state === "failed") status.append(action("Retry", () => this.#onRetry(id)), action("Discard", () => this.#onDiscard(id)));
+  /** `state`: pending, sent or failed. */
+  mark(entry, state) {
+    const item = this.#pending.get(entry.id);
+    if (!item) return;
+    mark(item, state, entry.failed, {
+      onRetry: () => this.#handlers.onRetry(entry.id),
+      onDiscard: () => this.#handlers.onDiscard(entry.id),
+    });
+    this.#settle();
   }
 
+  /** Take away what was being sent. */
   remove(id) {
     this.#pending.get(id)?.remove();
     this.#pending.delete(id);
   }
 
-  // Elements
+  #elementOf(id) {
+    return this.#list.querySelector(`[data-id="${CSS.escape(id)}"]`);
+  }
 
   #render() {
-    this.#list.replaceChildren(...this.#frames.flatMap((frame, at) => this.#elements(frame, this.#frames[at - 1])));
+    const { frames } = this.#stream.timeline;
+    const elements = frames.flatMap((frame, at) => elementsOf(frame, frames[at - 1], this.#user));
+    this.#silently(() => this.#list.replaceChildren(...elements, ...this.#pending.values()));
   }
 
-  #elements(frame, previous) {
-    const elements = [];
-    const date = new Date(frame.time);
-    if (!previous || new Date(previous.time).toDateString() !== date.toDateString()) elements.push(line(day.format(date), "day"));
-    if (frame.type === "notice") elements.push(line(NOTICES[frame.event]?.(frame) ?? frame.event));
-    else elements.push(this.#bubble(frame, previous?.sender !== frame.sender || elements.length > 0));
-    return elements;
-  }
-
-  #bubble(frame, first) {
-    const item = document.createElement("li");
-    item.className = "message";
-    item.classList.toggle("own", frame.sender === this.#user);
-    item.classList.toggle("first", first);
-    item.dataset.id = frame.id;
-    if (first && frame.sender !== this.#user) item.append(element("span", "sender", frame.sender));
-    item.append(element("div", "bubble", frame.text));
-    if (frame.time) {
-      const stamp = element("time", "", time.format(new Date(frame.time)) + (frame.edited ? " · edited" : ""));
-      stamp.dateTime = frame.time;
-      item.append(stamp);
-    } else {
-      item.append(element("span", "state", ""));
-    }
-    return item;
+  /** A screen reader is not to read the history aloud. */
+  #silently(change) {
+    this.#box.setAttribute("aria-live", "off");
+    change();
+    setTimeout(() => this.#box.setAttribute("aria-live", "polite"), 100);
   }
 
   /** Insert before what is being sent. */
@@ -150,35 +154,43 @@ export class Timeline {
 
   // Scrolling
 
-  get #atEnd() {
-    return this.#box.scrollHeight - this.#box.scrollTop - this.#box.clientHeight < NEAR;
+  /** Once for all messages that came together, since it makes the browser lay out the page. */
+  #settle() {
+    if (this.#settling) return;
+    this.#settling = true;
+    requestAnimationFrame(() => {
+      this.#settling = false;
+      if (this.#following) this.#toEnd();
+      this.#showPill();
+    });
+  }
+
+  #scrolled() {
+    const fromEnd = this.#box.scrollHeight - this.#box.scrollTop - this.#box.clientHeight;
+    this.#following = fromEnd < NEAR_END;
+    if (this.#following) this.#arrive();
+    if (this.#box.scrollTop < NEAR_TOP) this.#handlers.onTop();
   }
 
   #toEnd() {
     this.#box.scrollTop = this.#box.scrollHeight;
-    this.#pill.hidden = true;
+    this.#following = true;
+    this.#arrive();
   }
 
-  #settle(follow) {
-    if (follow) this.#toEnd();
-    else this.#pill.hidden = false;
+  #arrive() {
+    this.#missed = 0;
+    this.#showPill();
+    this.#handlers.onEnd();
   }
-}
 
-function element(tag, className, text) {
-  const made = document.createElement(tag);
-  if (className) made.className = className;
-  made.textContent = text;
-  return made;
-}
+  #showPill() {
+    this.#pill.hidden = this.#missed === 0;
+    this.#pill.textContent = `${this.#missed} new ${this.#missed === 1 ? "message" : "messages"} ↓`;
+  }
 
-function line(text, kind = "") {
-  return element("li", `system ${kind}`.trim(), text);
-}
-
-function action(text, onClick) {
-  const button = element("button", "", text);
-  button.type = "button";
-  button.onclick = onClick;
-  return button;
+  /** A page that does not fill the box cannot be scrolled. */
+  #fill() {
+    if (this.#box.scrollHeight <= this.#box.clientHeight) this.#handlers.onTop();
+  }
 }

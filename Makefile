@@ -29,6 +29,8 @@ bench: $(VENV)/installed ## figures of the channel layer
 	@$(BIN)/python -m benchmarks.layer
 
 clean: ## delete the virtual environment, caches and all data of the embedded services
+	@find .data -name guardian.lock 2>/dev/null | while read -r lock; do flock -n "$$lock" true || \
+		{ echo "The services of $$(dirname "$$lock") are running. End what uses them (make run, tests) first."; exit 1; }; done
 	@rm -rf $(VENV) .data .mypy_cache .pytest_cache .ruff_cache staticfiles test-results
 
 $(VENV)/installed: requirements.txt requirements-dev.txt

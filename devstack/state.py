@@ -5,11 +5,13 @@ import os
 import secrets
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from socket import AF_INET, SOCK_STREAM, socket
 
 from devstack.errors import StackError
+from devstack.ports import choose_ports
 
 SERVICES = ("postgres", "redis", "kafka")
+# The environment variable that names a service, and that replaces the embedded one when it is set.
+VARIABLES = {"postgres": "DATABASE_URL", "redis": "REDIS_URL", "kafka": "KAFKA_BOOTSTRAP_SERVERS"}
 # The controller of Kafka's quorum listens on a port of its own, which the quorum stores for good.
 PORTS = (*SERVICES, "kafka-controller")
 
@@ -34,9 +36,16 @@ class State:
                 raise StackError(
                     f"{path} cannot be read ({error}). Delete {folder} to start with empty data."
                 ) from None
-        state = cls(ports=_free_ports(), password=secrets.token_urlsafe(24), secret_key=secrets.token_urlsafe(50))
+        state = cls(ports=choose_ports(PORTS), password=secrets.token_urlsafe(24), secret_key=secrets.token_urlsafe(50))
         state.save(folder)
         return state
+
+    def address(self, service: str) -> str:
+        """The value of the service's environment variable; known before the service runs or is installed."""
+        host = f"127.0.0.1:{self.ports[service]}"
+        if service == "postgres":
+            return f"postgresql://chat:{self.password}@{host}/chat"
+        return f"redis://:{self.password}@{host}/0" if service == "redis" else host
 
     def save(self, folder: Path) -> None:
         """Replace the file in one step, readable for its owner alone."""
@@ -47,22 +56,17 @@ class State:
         draft.replace(folder / "state.json")
 
     def note_version(self, service: str, version: str, folder: Path) -> None:
-        """Remember which version wrote the data; raise `StackError` for data of another one."""
-        known = self.versions.setdefault(service, version)
-        if known != version:
+        """Remember which version wrote the data; raise `StackError` for data of another release line."""
+        known = self.versions.get(service, version)
+        if _release_line(known) != _release_line(version):
             raise StackError(
                 f"The data in {folder} were written by {service} {known}, and this is {version}. "
                 f"Delete {folder} to start with empty data, or install the version that wrote them."
             )
+        self.versions[service] = version
         self.save(folder)
 
 
-def _free_ports() -> dict[str, int]:
-    sockets = {name: socket(AF_INET, SOCK_STREAM) for name in PORTS}
-    try:
-        for probe in sockets.values():
-            probe.bind(("127.0.0.1", 0))
-        return {name: probe.getsockname()[1] for name, probe in sockets.items()}
-    finally:
-        for probe in sockets.values():
-            probe.close()
+def _release_line(version: str) -> list[str]:
+    """The part of a version within which data stay readable: 6.2 of 6.2.14, 18 of 18."""
+    return version.split(".")[:2]

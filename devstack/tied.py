@@ -1,6 +1,6 @@
 """Processes that end when their parent does, also when it was killed with -9 (Linux; elsewhere nothing happens).
 
-`python -m devstack.tied COMMAND …` becomes the command.
+As a script, `tied.py SIGNAL COMMAND …`, it becomes the command.
 """
 
 import ctypes
@@ -18,11 +18,11 @@ def die_with_parent(number: signal.Signals) -> None:
         libc.prctl(PR_SET_PDEATHSIG, int(number))
 
 
-def tied(*command: str) -> list[str]:
-    """The command line that runs `command` as a process that ends in order when its parent does."""
-    return [sys.executable, "-m", "devstack.tied", *command]
+def tied(*command: str, number: signal.Signals) -> list[str]:
+    """The command line that runs `command` as a process that gets the signal when its parent ends."""
+    return [sys.executable, "-P", __file__, number.name, *command]
 
 
 if __name__ == "__main__":
-    die_with_parent(signal.SIGTERM)
-    os.execvp(sys.argv[1], sys.argv[1:])  # noqa: S606 (that is what it is for)
+    die_with_parent(signal.Signals[sys.argv[1]])
+    os.execvp(sys.argv[2], sys.argv[2:])  # noqa: S606 (that is what it is for)

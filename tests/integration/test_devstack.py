@@ -1,3 +1,4 @@
+import fcntl
 import os
 import signal
 import socket
@@ -14,6 +15,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from devstack import DevStack, StackError
+from devstack.keeper import MAX_FAILURES
 from tests.acceptance.processes import ROOT, wait_for
 
 USER = "import sys; from devstack import DevStack; from pathlib import Path\n"
@@ -139,3 +141,56 @@ def test_a_port_that_somebody_else_has_is_told(folder: Path):
         with pytest.raises(StackError, match=r"Port \d+, which redis needs, is taken by another program"):
             stack.attach()
     stack.detach()
+
+
+def test_users_that_come_and_go_at_once_always_get_their_service(folder: Path):
+    """Also one that comes while the guardian of the last is stopping."""
+    for _ in range(10):
+        with DevStack(folder, services=["redis"]) as stack:
+            guardian = guardian_of(stack, "redis")
+        wait_for(lambda pid=guardian: is_stopping(folder) or not is_running(pid), "the guardian stops")
+        with DevStack(folder, services=["redis"]) as stack, redis.Redis.from_url(stack.addresses()["REDIS_URL"]) as c:
+            assert c.ping()
+
+
+def is_stopping(folder: Path) -> bool:
+    with (folder / "users.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
+
+
+def guardian_of(stack: DevStack, service: str) -> int:
+    pid = stack.pid(service)
+    assert pid is not None
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def test_a_service_may_be_killed_more_often_than_a_broken_one_is_tried(folder: Path):
+    with DevStack(folder, services=["redis"]) as stack:
+        pids = set()
+        for _ in range(MAX_FAILURES + 3):
+            pids.add(stack.pid("redis"))
+            stack.kill("redis")
+            stack.wait_ready()
+        assert len(pids) == MAX_FAILURES + 3
+
+
+def test_a_killed_kafka_comes_back_with_its_records(folder: Path):
+    with DevStack(folder / "data of mine, größer", services=["kafka"]) as stack:
+        address = stack.addresses()["KAFKA_BOOTSTRAP_SERVERS"]
+        produce(address, b"kept")
+        stack.kill("kafka")
+        stack.wait_ready()
+        assert read_first(address) == b"kept"
+
+
+def test_after_a_killed_guardian_a_user_can_start_anew(folder: Path):
+    with DevStack(folder, services=["redis"]) as stack:
+        first = stack.pid("redis")
+        os.kill(guardian_of(stack, "redis"), signal.SIGKILL)
+        wait_for(lambda: stack.pid("redis") is None, "the guardian is seen to be gone")
+        stack.wait_ready()
+        assert stack.pid("redis") not in {None, first}

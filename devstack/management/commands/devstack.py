@@ -16,8 +16,10 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """`manage.py` has started the services and keeps them until this command ends."""
+        ending = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+        signal.pthread_sigmask(signal.SIG_BLOCK, ending)
         for variable in VARIABLES:
             self.stdout.write(f"export {variable}='{os.environ[variable]}'")
         self.stdout.write("# The services run until Ctrl-C.")
         self.stdout.flush()
-        signal.sigwait({signal.SIGINT, signal.SIGTERM})
+        signal.sigwait(ending)

@@ -6,25 +6,24 @@ import signal
 import subprocess
 import sys
 import tempfile
-import urllib.error
-import urllib.request
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from socket import SO_REUSEADDR, SOL_SOCKET, socket
-from threading import Event
+from threading import Event, Thread
 from time import monotonic
-from typing import Any
+from typing import IO, Any
 
-from django.core.management import call_command
+from django.core.management import call_command, get_commands
 from django.core.management.base import BaseCommand, CommandError
 
+from devstack.ports import is_free
 from devstack.tied import tied
 
 ROOT = Path(__file__).resolve().parents[3]
 READY_DEADLINE = 60.0  # seconds
 STOP_DEADLINE = 40.0  # seconds
 
-# Restarted whatever the reason and however often; the log of all goes to this terminal.
+# Restarted whatever the reason and however often. Output goes to the supervisor's, a pipe that can always be opened.
 PROGRAM = """
 [program:{name}]
 command={command}
@@ -43,8 +42,7 @@ stdout_logfile_maxbytes=0
 SUPERVISOR = """
 [supervisord]
 nodaemon=true
-user={user}
-silent=true
+{user}
 logfile=/dev/null
 logfile_maxbytes=0
 pidfile={folder}/supervisord.pid
@@ -56,97 +54,121 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "--port", type=int, default=8000, help="of the first web process; the next free one is taken"
+            "--port", type=_positive, default=8000, help="of the first web process; the next free one is taken"
         )
-        parser.add_argument("--web", type=int, default=1, help="number of web processes")
+        parser.add_argument("--web", type=_positive, default=1, help="number of web processes")
 
     def handle(self, *args: Any, **options: Any) -> None:
         ports = self._choose_ports(options["port"], options["web"])
         call_command("migrate", verbosity=0)
         call_command("create_topics")
-        call_command("seed_demo")
+        if "seed_demo" in get_commands():
+            call_command("seed_demo")
         with tempfile.TemporaryDirectory() as folder:
             config = Path(folder) / "supervisord.conf"
             config.write_text(_configuration(folder, ports))
-            # A session of its own: Ctrl-C reaches this command alone, which then stops the supervisor in order.
-            supervisor = subprocess.Popen(  # noqa: S603 (our own command line)
-                tied(sys.executable, "-m", "supervisor.supervisord", "-c", str(config)), start_new_session=True
-            )
-            try:
-                self._announce(supervisor, ports)
-                _wait_for_signal(supervisor)
-            finally:
-                _stop(supervisor)
+            self._supervise(config, ports)
+
+    def _supervise(self, config: Path, ports: list[int]) -> None:
+        """Run the supervisor until Ctrl-C or SIGTERM. Raises `CommandError` when it ends by itself."""
+        signalled = Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: signalled.set())
+        command = tied(sys.executable, "-m", "supervisor.supervisord", "-c", str(config), number=signal.SIGTERM)
+        # A session of its own: Ctrl-C reaches this command alone, which then stops the supervisor in order.
+        supervisor = subprocess.Popen(  # noqa: S603 (our own command line)
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        printer = Thread(target=self._print_log, args=(supervisor.stdout,), name="log", daemon=True)
+        printer.start()
+        try:
+            self._announce(supervisor, ports, signalled)
+            while not signalled.wait(0.5):
+                if supervisor.poll() is not None:
+                    raise CommandError(f"The supervisor has ended ({supervisor.returncode}), so everything ends.")
+        finally:
+            _stop(supervisor)
+            printer.join(STOP_DEADLINE)
+
+    def _print_log(self, output: IO[bytes] | None) -> None:
+        for line in output or ():
+            self.stdout.write(line.decode(errors="replace"), ending="")
+            self.stdout.flush()
 
     def _choose_ports(self, first: int, count: int) -> list[int]:
-        ports: list[int] = []
-        candidate = first
-        while len(ports) < count:
-            if _is_free(candidate):
-                ports.append(candidate)
-            elif candidate == first:
-                self.stdout.write(f"Port {first} is taken; the next free one is used.")
-            candidate += 1
-            if candidate > first + 1000:
-                raise CommandError(f"No free port from {first} on. Choose others with --port.")
+        ports = [port for port in range(first, min(first + 1000, 65536)) if is_free(port)][:count]
+        if len(ports) < count:
+            raise CommandError(f"There are no {count} free ports from {first} on. Choose others with --port.")
+        if ports[0] != first:
+            self.stdout.write(f"Port {first} is taken, so {ports[0]} is used.")
         return ports
 
-    def _announce(self, supervisor: "subprocess.Popen[bytes]", ports: list[int]) -> None:
+    def _announce(self, supervisor: "subprocess.Popen[bytes]", ports: list[int], signalled: Event) -> None:
         """Print the addresses once the web processes can serve."""
-        end, pause = monotonic() + READY_DEADLINE, Event()
+        end = monotonic() + READY_DEADLINE
         for port in ports:
             while not _is_ready(port):
-                if supervisor.poll() is not None:
-                    raise CommandError("The supervisor has ended; its words are above.")
+                if signalled.wait(0.2) or supervisor.poll() is not None:
+                    return
                 if monotonic() > end:
                     raise CommandError(f"The web process on port {port} is not ready; the log above says why.")
-                pause.wait(0.2)
         addresses = "  ".join(f"http://127.0.0.1:{port}/" for port in ports)
-        self.stdout.write(f"\nThe chat runs at {addresses}\nAdministration: http://127.0.0.1:{ports[0]}/admin/ — "
+        self.stdout.write(f"\nThe chat runs at {addresses}\nAdministration: http://127.0.0.1:{ports[0]}/admin/ - "
                           "Ctrl-C ends everything.\n")  # fmt: skip
         self.stdout.flush()
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError("a number from 1 on is needed")
+    return int(text)
 
 
 def _configuration(folder: str, ports: list[int]) -> str:
     python, manage = sys.executable, str(ROOT / "manage.py")
     commands = {
-        f"web-{port}": [python, "-m", "daphne", "-b", "127.0.0.1", "-p", str(port), "chatproject.asgi:application"]
+        f"web-{port}": [
+            python,
+            "-m",
+            "daphne",
+            "-v",
+            "0",
+            "-b",
+            "127.0.0.1",
+            "-p",
+            str(port),
+            "chatproject.asgi:application",
+        ]
         for port in ports
     }
     commands |= {"poller": [python, manage, "run_outbox_poller"], "events": [python, manage, "run_event_consumer"]}
     programs = [
-        PROGRAM.format(name=name, command=shlex.join(tied(*command)).replace("%", "%%"), root=ROOT)
+        # Killed with the supervisor: when that ends out of order, nobody is left to wait for them.
+        PROGRAM.format(
+            name=name, command=_escape(shlex.join(tied(*command, number=signal.SIGKILL))), root=_escape(str(ROOT))
+        )
         for name, command in commands.items()
     ]
-    return SUPERVISOR.format(folder=folder, user=os.geteuid()) + "".join(programs)
+    # As root it warns unless it is told that this is meant; a user without a name cannot be told.
+    user = "user=root" if os.geteuid() == 0 else ""
+    return SUPERVISOR.format(folder=_escape(folder), user=user) + "".join(programs)
 
 
-def _is_free(port: int) -> bool:
-    with socket() as probe:
-        # As the server does it: an address that only waits for late packets is free.
-        probe.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
+def _escape(value: str) -> str:
+    """For supervisord's configuration, which expands %(…)s."""
+    return value.replace("%", "%%")
 
 
 def _is_ready(port: int) -> bool:
+    # Not through urllib, which would ask a proxy of the environment.
+    connection = HTTPConnection("127.0.0.1", port, timeout=5)
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=5):
-            return True
-    except (urllib.error.URLError, OSError):
+        connection.request("GET", "/health/ready")
+        return connection.getresponse().status == 200
+    except (HTTPException, OSError):
         return False
-
-
-def _wait_for_signal(supervisor: "subprocess.Popen[bytes]") -> None:
-    """Return on Ctrl-C or SIGTERM, or when the supervisor has ended."""
-    signalled = Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: signalled.set())
-    while not signalled.wait(0.5) and supervisor.poll() is None:
-        pass
+    finally:
+        connection.close()
 
 
 def _stop(supervisor: "subprocess.Popen[bytes]") -> None:

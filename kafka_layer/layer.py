@@ -2,6 +2,7 @@
 
 import asyncio
 import atexit
+import gc
 import os
 import weakref
 from collections.abc import Iterable, Mapping
@@ -40,6 +41,10 @@ LAYER_CODEC = CODECS["msgpack"]
 
 # A forked child must neither use nor finalise its parent's Kafka handles: it keeps them here, untouched.
 _of_the_parent: list[Engine] = []
+# What was garbage in the parent at the fork, handles in cycles among it, must never be collected in the child either:
+# librdkafka crashes when a handle is finalised in a process that did not make it.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=gc.freeze)
 
 
 class KafkaChannelLayer(BaseChannelLayer):  # type: ignore[misc]

@@ -28,13 +28,15 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture
-def server(chat: Chat) -> Web:
-    """A chat with everything that `make run` starts."""
+@pytest.fixture(scope="package")
+def server(chat_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
+    """A chat with everything that `make run` starts; one for all tests here, who kills it starts it again."""
+    chat = Chat(chat_environment, tmp_path_factory.mktemp("browser"))
     web = chat.web()
     chat.poller()
     chat.event_consumer()
-    return web
+    yield web
+    chat.close()
 
 
 @pytest.fixture

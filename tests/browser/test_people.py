@@ -1,40 +1,7 @@
-from collections.abc import Callable
-from uuid import uuid4
+from playwright.sync_api import expect
 
-from playwright.sync_api import Page, expect
-
-from tests.acceptance.chat import Chat
 from tests.acceptance.processes import Web
-
-SignUp = Callable[[str], Page]
-
-
-def create_room(page: Page) -> str:
-    name = f"Room {uuid4().hex[:6]}"
-    page.get_by_role("button", name="New room").click()
-    page.get_by_label("Name").fill(name)
-    page.get_by_role("button", name="Create").click()
-    expect(page.get_by_role("heading", name=name)).to_be_visible()
-    return name
-
-
-def enter(page: Page, room: str) -> None:
-    page.get_by_role("button", name=room).click()
-    expect(page.get_by_role("heading", name=room)).to_be_visible()
-
-
-def say(page: Page, text: str) -> None:
-    box = page.get_by_label("Message", exact=True)
-    box.fill(text)
-    box.press("Enter")
-
-
-def bubbles(page: Page) -> list[str]:
-    return page.locator(".message .bubble").all_inner_texts()
-
-
-def expect_bubbles(page: Page, texts: list[str]) -> None:
-    expect(page.locator(".message .bubble")).to_have_text(texts)
+from tests.browser.steps import SignUp, create_room, enter, expect_bubbles, say
 
 
 def test_two_people_sign_up_meet_in_a_new_room_and_talk(sign_up: SignUp):
@@ -89,9 +56,7 @@ def test_nothing_is_sent_while_an_input_method_composes(sign_up: SignUp):
     expect_bubbles(page, ["안녕"])
 
 
-def test_what_is_written_while_the_server_is_down_is_sent_once_when_it_is_back(
-    sign_up: SignUp, server: Web, chat: Chat
-):
+def test_what_is_written_while_the_server_is_down_is_sent_once_when_it_is_back(sign_up: SignUp, server: Web):
     alice, bob = sign_up("alice"), sign_up("bob")
     room = create_room(alice)
     enter(bob, room)

@@ -16,6 +16,7 @@ export class ConnectionView {
   #bar = document.getElementById("connection");
   #words = document.getElementById("connection-words");
   #dot = document.getElementById("connection-state");
+  #spoken = document.getElementById("connection-spoken");
   #retry = document.getElementById("connect-now");
   #news = document.getElementById("news");
   #clock = null;
@@ -42,12 +43,19 @@ export class ConnectionView {
     clearInterval(this.#clock);
     if (state.state === "waiting") this.#clock = setInterval(() => this.#render(), 1_000);
     this.#render();
+    this.#speak(state.state);
+  }
+
+  /** For screen readers, which are not to count the seconds and the tries. */
+  #speak(state) {
+    const words = state === "waiting" || state === "connecting" ? "Not connected" : SENTENCES[state];
+    if (this.#spoken.textContent !== words) this.#spoken.textContent = words;
   }
 
   #render() {
     const { state, until } = this.#state;
     const seconds = Math.max(1, Math.ceil((until - Date.now()) / 1_000));
-    const words = state === "waiting" ? `Connection lost. Reconnecting in ${seconds} s …` : SENTENCES[state];
+    const words = state === "waiting" ? `Reconnecting in ${seconds} s …` : SENTENCES[state];
     this.#dot.textContent = state === "connected" ? words : "Not connected";
     this.#bar.hidden = state === "connected";
     this.#words.textContent = state === "connected" ? "" : words;

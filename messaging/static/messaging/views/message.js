@@ -55,9 +55,9 @@ export function mark(item, state, words, { onRetry, onDiscard }) {
   item.classList.toggle("failed", state === "failed");
   const place = item.querySelector(".state");
   if (state === "failed") {
-    place.replaceChildren(
-      element("span", "", `Not sent. ${words}`), button("link", "Retry", onRetry), button("link", "Discard", onDiscard),
-    );
+    const choices = element("span", "choices");
+    choices.append(button("link", "Retry", onRetry), button("link", "Discard", onDiscard));
+    place.replaceChildren(element("span", "", `Not sent. ${words}`), choices);
   } else {
     place.replaceChildren(element("span", `icon ${state}-icon`), element("span", "hidden", state === "sent" ? "Sent" : "Sending"));
   }

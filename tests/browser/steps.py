@@ -1,0 +1,32 @@
+"""What people do on the page, and what they expect to see."""
+
+from collections.abc import Callable
+from uuid import uuid4
+
+from playwright.sync_api import Page, expect
+
+SignUp = Callable[[str], Page]
+
+
+def create_room(page: Page) -> str:
+    name = f"Room {uuid4().hex[:6]}"
+    page.get_by_role("button", name="New room").click()
+    page.get_by_label("Name").fill(name)
+    page.get_by_role("button", name="Create").click()
+    expect(page.get_by_role("heading", name=name)).to_be_visible()
+    return name
+
+
+def enter(page: Page, room: str) -> None:
+    page.get_by_role("button", name=room).click()
+    expect(page.get_by_role("heading", name=room)).to_be_visible()
+
+
+def say(page: Page, text: str) -> None:
+    box = page.get_by_label("Message", exact=True)
+    box.fill(text)
+    box.press("Enter")
+
+
+def expect_bubbles(page: Page, texts: list[str]) -> None:
+    expect(page.locator(".message .bubble")).to_have_text(texts)

@@ -1,0 +1,113 @@
+from playwright.sync_api import Page, expect
+
+from tests.browser.steps import SignUp, create_room, enter, expect_bubbles, say
+from tests.browser.wire import Wire
+
+
+def expect_connection(page: Page, state: str) -> None:
+    expect(page.locator("body")).to_have_attribute("data-connection", state)
+
+
+def test_what_is_written_while_the_connection_is_cut_is_pending_and_then_sent_once(sign_up: SignUp):
+    alice, bob = sign_up("alice"), sign_up("bob")
+    wire = Wire(alice)
+    room = create_room(alice)
+    enter(bob, room)
+    wire.down = True
+    wire.cut()
+    expect(alice.get_by_text("Reconnecting in")).to_be_visible()
+    say(alice, "one")
+    say(alice, "two")
+    expect(alice.locator(".message.pending .bubble")).to_have_text(["one", "two"])
+    say(bob, "meanwhile")
+    expect_bubbles(bob, ["meanwhile"])
+    wire.down = False
+    alice.get_by_role("button", name="Try now").click()
+    expect_bubbles(bob, ["meanwhile", "one", "two"])
+    expect_bubbles(alice, ["meanwhile", "one", "two"])
+    expect(alice.locator(".message.pending")).to_have_count(0)
+    assert [frame["text"] for frame in wire.sends()] == ["one", "two"]
+
+
+def test_a_message_whose_acknowledgement_is_lost_is_sent_again_and_shown_once(sign_up: SignUp):
+    alice, bob = sign_up("alice"), sign_up("bob")
+    wire = Wire(alice)
+    room = create_room(alice)
+    enter(bob, room)
+    wire.drop_next_ack = True
+    say(alice, "only once")
+    expect(alice.locator(".message time")).to_have_count(1)
+    say(alice, "behind it")
+    expect_bubbles(bob, ["only once", "behind it"])
+    expect_bubbles(alice, ["only once", "behind it"])
+    first, again = [frame for frame in wire.sends() if frame["text"] == "only once"]
+    assert again == {**first, "retry": True}
+    assert alice.evaluate("sessionStorage.length") == 0, "An acknowledged message stays in the outbox."
+
+
+def test_an_offline_browser_waits_and_comes_back_with_the_network(sign_up: SignUp):
+    page = sign_up("alice")
+    wire = Wire(page)
+    create_room(page)
+    page.context.set_offline(True)
+    wire.cut()
+    expect_connection(page, "offline")
+    say(page, "later")
+    page.context.set_offline(False)
+    expect_connection(page, "connected")
+    expect(page.locator(".message time")).to_have_count(1)
+    expect_bubbles(page, ["later"])
+
+
+def test_a_gap_that_cannot_be_filled_is_told_and_filled_from_the_history(sign_up: SignUp):
+    alice, bob = sign_up("alice"), sign_up("bob")
+    wire = Wire(alice)
+    room = create_room(alice)
+    enter(bob, room)
+    say(bob, "before")
+    expect_bubbles(alice, ["before"])
+    wire.deny_recovery = True
+    wire.cut()
+    expect(alice.locator(".system.warning")).to_have_text(
+        "Some messages may be missing above; reloaded from the history."
+    )
+    say(bob, "after")
+    expect_bubbles(alice, ["before", "after"])
+
+
+def test_a_refused_message_says_why_and_can_be_sent_again_or_discarded(sign_up: SignUp):
+    page = sign_up("alice")
+    wire = Wire(page)
+    create_room(page)
+    wire.refusals = ["muted", "muted"]
+    say(page, "first")
+    say(page, "second")
+    expect(page.locator(".message.failed")).to_have_count(2)
+    expect(page.locator(".message.failed").first).to_contain_text("Not sent. You are muted in this room.")
+    page.get_by_role("button", name="Discard").first.click()
+    page.get_by_role("button", name="Retry").click()
+    expect(page.locator(".message time")).to_have_count(1)
+    expect_bubbles(page, ["second"])
+
+
+def test_what_the_server_cannot_do_at_the_moment_is_tried_again_by_itself(sign_up: SignUp):
+    page = sign_up("alice")
+    wire = Wire(page)
+    create_room(page)
+    wire.refusals = ["unknown"]
+    say(page, "stubborn")
+    expect(page.locator(".message time")).to_have_count(1)
+    assert [frame.get("retry") for frame in wire.sends()] == [None, True]
+
+
+def test_signing_out_everywhere_shows_the_sign_in_form_here(sign_up: SignUp):
+    page = sign_up("alice")
+    Wire(page)
+    expect_connection(page, "connected")
+    page.evaluate(
+        """async () => {
+            const { csrf_token } = await (await fetch("/api/v1/session")).json();
+            await fetch("/api/v1/sessions", { method: "DELETE", headers: { "X-CSRFToken": csrf_token } });
+        }"""
+    )
+    expect(page.get_by_role("heading", name="Welcome")).to_be_visible()

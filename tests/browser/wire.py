@@ -1,0 +1,57 @@
+import json
+from typing import Any
+
+from playwright.sync_api import Page, WebSocketRoute
+
+Frame = dict[str, Any]
+
+
+class Wire:
+    """The WebSocket of one page, where a test cuts, refuses and changes what passes; reloads the page to get there."""
+
+    def __init__(self, page: Page) -> None:
+        self.down = False
+        # Frames of the page, oldest first, over all connections.
+        self.sent: list[Frame] = []
+        # Error codes with which the next sends are answered instead of being passed on.
+        self.refusals: list[str] = []
+        self.drop_next_ack = False
+        self.deny_recovery = False
+        self._socket: WebSocketRoute | None = None
+        page.route_web_socket("**/ws", self._connect)
+        page.reload()
+
+    def cut(self, code: int = 4010) -> None:
+        assert self._socket is not None
+        self._socket.close(code=code)
+
+    def _connect(self, socket: WebSocketRoute) -> None:
+        if self.down:
+            socket.close(code=4012)
+            return
+        self._socket = socket
+        server = socket.connect_to_server()
+        socket.on_message(lambda text: self._from_page(json.loads(text), socket, server))
+        server.on_message(lambda text: self._from_server(json.loads(text), socket))
+
+    def _from_page(self, frame: Frame, socket: WebSocketRoute, server: WebSocketRoute) -> None:
+        self.sent.append(frame)
+        if frame["type"] == "send" and self.refusals:
+            socket.send(json.dumps({"type": "error", "id": frame["id"], "code": self.refusals.pop(0), "detail": "No."}))
+        else:
+            server.send(json.dumps(frame))
+
+    def _from_server(self, received: Frame | list[Frame], socket: WebSocketRoute) -> None:
+        frames = received if isinstance(received, list) else [received]
+        if self.drop_next_ack and any(frame["type"] == "ack" for frame in frames):
+            self.drop_next_ack = False
+            self.cut()
+            return
+        for frame in frames:
+            if self.deny_recovery and frame["type"] == "subscribed" and "room" in frame:
+                self.deny_recovery = False
+                frame["recovered"] = False
+        socket.send(json.dumps(frames))
+
+    def sends(self) -> list[Frame]:
+        return [frame for frame in self.sent if frame["type"] == "send"]

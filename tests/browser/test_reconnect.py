@@ -3,6 +3,8 @@ from playwright.sync_api import Page, expect
 from tests.browser.steps import SignUp, create_room, enter, expect_bubbles, say
 from tests.browser.wire import Wire
 
+GAP = "Some messages may be missing above; reloaded from the history."
+
 
 def expect_connection(page: Page, state: str) -> None:
     expect(page.locator("body")).to_have_attribute("data-connection", state)
@@ -66,13 +68,31 @@ def test_a_gap_that_cannot_be_filled_is_told_and_filled_from_the_history(sign_up
     enter(bob, room)
     say(bob, "before")
     expect_bubbles(alice, ["before"])
-    wire.deny_recovery = True
+    wire.denied_recoveries = 1
     wire.cut()
-    expect(alice.locator(".system.warning")).to_have_text(
-        "Some messages may be missing above; reloaded from the history."
-    )
+    expect(alice.locator(".system.warning")).to_have_text(GAP)
     say(bob, "after")
     expect_bubbles(alice, ["before", "after"])
+
+
+def test_a_gap_that_cannot_be_closed_at_all_hides_nothing_of_what_follows(sign_up: SignUp):
+    alice, bob = sign_up("alice"), sign_up("bob")
+    wire = Wire(alice)
+    room = create_room(alice)
+    enter(bob, room)
+    say(bob, "before")
+    expect_bubbles(alice, ["before"])
+    wire.denied_recoveries = 2  # after the history was read, too
+    wire.cut()
+    expect(alice.locator(".system.warning")).to_have_text(GAP)
+    say(bob, "after")
+    expect_bubbles(alice, ["before", "after"])
+    wire.cut()
+    expect_connection(alice, "connected")
+    say(bob, "in the end")
+    expect_bubbles(alice, ["before", "after", "in the end"])
+    resumes = [frame for frame in wire.sent if frame["type"] == "subscribe" and "room" in frame]
+    assert len(resumes) <= 5, "The page subscribes in a tight loop."
 
 
 def test_a_refused_message_says_why_and_can_be_sent_again_or_discarded(sign_up: SignUp):

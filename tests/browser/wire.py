@@ -16,7 +16,8 @@ class Wire:
         # Error codes with which the next sends are answered instead of being passed on.
         self.refusals: list[str] = []
         self.drop_next_ack = False
-        self.deny_recovery = False
+        # How many of the next resumes are answered as if something could not be had any more.
+        self.denied_recoveries = 0
         self._socket: WebSocketRoute | None = None
         page.route_web_socket("**/ws", self._connect)
         page.reload()
@@ -48,8 +49,8 @@ class Wire:
             self.cut()
             return
         for frame in frames:
-            if self.deny_recovery and frame["type"] == "subscribed" and "room" in frame:
-                self.deny_recovery = False
+            if self.denied_recoveries and frame["type"] == "subscribed" and "room" in frame:
+                self.denied_recoveries -= 1
                 frame["recovered"] = False
         socket.send(json.dumps(frames))
 

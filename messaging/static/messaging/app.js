@@ -61,6 +61,15 @@ function enter(user) {
     }
   }
 
+  async function readRooms() {
+    try {
+      await rooms.resume(connection);
+    } catch (problem) {
+      status.say(problem.message);
+      setTimeout(() => connection.connected && readRooms(), AGAIN);
+    }
+  }
+
   async function signOut() {
     try {
       await call("DELETE", "/session");
@@ -80,7 +89,7 @@ function enter(user) {
   connection.addEventListener("open", ({ detail: welcome }) => {
     // Somebody else has signed in in another tab; this page is about a person who is gone.
     if (welcome.user !== user) location.reload();
-    rooms.resume(connection).catch((problem) => status.say(problem.message));
+    readRooms();
     room.resume();
     sender.resume();
   });

@@ -6,7 +6,7 @@ import { Timeline } from "./timeline.js";
 
 const PAGE = 50;
 const PAUSE = 3_000; // milliseconds before what failed is tried again
-const CALM = 10_000; // milliseconds between two times that the history is read anew because of a gap
+const CALM = 20_000; // milliseconds between two times that the history is read anew because of a gap
 
 let requests = 0; // each subscribe has an id of its own, so that late answers to earlier ones are told apart
 
@@ -18,7 +18,8 @@ export class Stream extends EventTarget {
   timeline = new Timeline();
   #connection;
   #room;
-  #cursor = null; // of the newest record that is here or was; a resume starts behind it
+  #cursor = null; // a resume starts behind it; null: nothing is here yet, or a gap is, and the history must be read first
+  #kept = []; // live messages behind a gap, while the history is read; shown again if the gap cannot be closed
   #before = null; // where older history goes on; null: there is none
   #request = null; // id of the newest subscribe
   #live = false; // that subscribe was answered
@@ -38,7 +39,8 @@ export class Stream extends EventTarget {
     return this.#cursor;
   }
 
-  /** First the newest page, then the stream behind the place up to which the page is complete: no gap between. */
+  /** First the newest page, then the stream behind the place up to which the page is complete: no gap between.
+   *  Resolves to whether the page is here. */
   async open() {
     clearTimeout(this.#timer);
     this.#request = null;
@@ -49,14 +51,16 @@ export class Stream extends EventTarget {
       page = await call("GET", `/rooms/${this.#room}/messages?limit=${PAGE}`);
     } catch (problem) {
       if (attempt === this.#attempt) this.#fail(problem);
-      return;
+      return false;
     }
-    if (this.#closed || attempt !== this.#attempt) return;
+    if (this.#closed || attempt !== this.#attempt) return false;
     this.#before = page.before;
     this.#cursor = page.stored;
+    this.#kept = this.timeline.behind(page.items.at(-1));
     this.timeline.reset(page.items);
     this.#tell("reset");
     this.#subscribe();
+    return true;
   }
 
   /** On each connection: go on where the stream ended. */
@@ -108,7 +112,12 @@ export class Stream extends EventTarget {
 
   #start(frame) {
     this.#live = true;
-    if (!frame.recovered) this.#reload();
+    const kept = this.#kept;
+    this.#kept = [];
+    if (frame.recovered) return; // what was kept follows once more
+    this.#cursor = null;
+    kept.forEach((message) => this.#add(message));
+    this.#reload();
   }
 
   #follow(frame) {
@@ -118,13 +127,18 @@ export class Stream extends EventTarget {
     }
     // Not an acknowledgement's cursor: what others sent before it may still be on its way.
     if (!["message", "notice", "edited", "deleted"].includes(frame.type)) return;
-    this.#cursor = frame.cursor;
+    // A cursor behind a gap would hide the gap from the next resume.
+    if (this.#cursor !== null) this.#cursor = frame.cursor;
     if (frame.type === "message" || frame.type === "notice") {
-      if (this.timeline.append(frame)) this.#tell("added", frame);
+      this.#add(frame);
     } else {
       const changed = this.timeline.change(frame);
       if (changed) this.#tell("changed", changed);
     }
+  }
+
+  #add(frame) {
+    if (this.timeline.append(frame)) this.#tell("added", frame);
   }
 
   /** The gap cannot be filled by the server: read the history again, and say so. Never in a tight loop. */
@@ -135,14 +149,17 @@ export class Stream extends EventTarget {
       return;
     }
     this.#reloadedAt = Date.now();
-    await this.open();
-    if (!this.#closed) this.#tell("missed");
+    if (await this.open()) this.#tell("missed");
   }
 
   #refused(problem) {
     // The cursor is of no use here (any more): begin anew.
-    if (problem.code === "invalid" && this.#cursor !== null) this.#reload();
-    else this.#fail(problem);
+    if (problem.code === "invalid" && this.#cursor !== null) {
+      this.#cursor = null;
+      this.#reload();
+    } else {
+      this.#fail(problem);
+    }
   }
 
   #fail(problem) {

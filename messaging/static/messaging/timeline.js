@@ -20,6 +20,11 @@ export class Timeline {
     return this.#known.has(id);
   }
 
+  /** What is newer than this frame; all when there is none. */
+  behind(frame) {
+    return this.#frames.filter(({ time }) => !frame || time > frame.time);
+  }
+
   reset(frames) {
     this.#frames = [];
     this.#known.clear();

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from threading import Event, Thread
@@ -32,6 +33,9 @@ SETTINGS: Mapping[str, Any] = {
 }
 
 
+STUCK_AFTER = 5.0  # seconds of nothing but time-outs, after which a producer is given up
+
+
 class QueueFull(NotProduced):
     """The producer's queue is full: Kafka does not take records as fast as they come."""
 
@@ -43,6 +47,7 @@ class RecordProducer:
         self._settings = dict(settings)
         self._counters = counters
         self._broken = False  # a fatal error was reported: this handle will never produce again
+        self._failing_since: float | None = None  # monotonic: of time-outs without a success in between
         self._closing = Event()
         self._wakeups = Wakeups()  # touched by the thread only
         self._producer = self._make()
@@ -109,14 +114,22 @@ class RecordProducer:
         while not self._closing.is_set():
             self._producer.poll(0.1)
             self._wakeups.flush()
-            if self._broken:
+            if self._broken or self._is_stuck():
                 self._replace()
         self._drain(self._producer, float(self._settings["message.timeout.ms"]) / 1000)
 
+    def _is_stuck(self) -> bool:
+        """After a broker's restart under traffic librdkafka may time out one message after the other for good, although
+        the broker is back: it does not get out of renewing its idempotence. Then only another handle helps.
+        """
+        return self._failing_since is not None and time.monotonic() - self._failing_since > STUCK_AFTER
+
     def _replace(self) -> None:
-        """After a fatal error of idempotence nothing more can be produced with a handle: make another one."""
+        """Nothing more can be produced with this handle: make another one."""
+        reason = "fatal error" if self._broken else f"nothing but time-outs for {STUCK_AFTER:g} s"
         broken, self._producer = self._producer, self._make()
-        self._counters.add_loss("producers_replaced", "fatal error of the idempotent producer")
+        self._failing_since = None
+        self._counters.add_loss("producers_replaced", reason)
         self._drain(broken, 0)
 
     def _drain(self, producer: Producer, timeout: float) -> None:
@@ -125,11 +138,18 @@ class RecordProducer:
         producer.flush(1)
         self._wakeups.flush()
 
+    def _note(self, error: KafkaError | None) -> None:
+        if error is None:
+            self._failing_since = None
+        elif error.code() == KafkaError._MSG_TIMED_OUT and self._failing_since is None:
+            self._failing_since = time.monotonic()
+
     def _on_error(self, error: KafkaError) -> None:
         self._counters.add_loss("producer_errors", error)
         self._broken = self._broken or error.fatal()
 
     def _report(self, future: "asyncio.Future[Position]", error: KafkaError | None, message: Message) -> None:
+        self._note(error)
         if error is None and (message.offset() or 0) >= 0:
             self._counters.add("records_published")
             self._wakeups.add(future, position_of(message))
@@ -139,6 +159,7 @@ class RecordProducer:
         self._wakeups.add(future, error=PublishFailed(str(error or "stored, at a place that Kafka does not tell")))
 
     def _report_unconfirmed(self, error: KafkaError | None, message: Message) -> None:
+        self._note(error)
         if error is None:
             self._counters.add("records_published")
         else:

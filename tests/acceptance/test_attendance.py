@@ -12,10 +12,11 @@ async def test_a_person_enters_with_the_first_socket_and_leaves_with_the_last(ch
     first, second = chat.web("web1"), chat.web("web2")
     (_, alice_token), (bob, bob_token) = chat.tokens(2).items()
     room = create_room(first.url, alice_token)
-    async with ChatClient(second.url, bob_token) as member:
-        await member.subscribe(room)  # becomes a member, so that what follows is a mere coming and going
     async with ChatClient(first.url, alice_token) as alice:
         await alice.subscribe(room)
+        async with ChatClient(second.url, bob_token) as member:
+            await member.subscribe(room)  # becomes a member, so that what follows is a mere coming and going
+        await alice.until(lambda client: comings(client, bob)[-1:] == [{"type": "left", "room": room, "user": bob}])
         async with ChatClient(first.url, bob_token) as one:
             await one.subscribe(room)
             await alice.until(

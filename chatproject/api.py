@@ -1,6 +1,7 @@
 """The REST door: all routers, and one shape for every error (RFC 9457 `application/problem+json`)."""
 
 import logging
+from collections.abc import Callable
 from http import HTTPStatus
 
 import orjson
@@ -30,6 +31,23 @@ CODES_BY_STATUS = {
     413: ErrorCode.TOO_LARGE,
     429: ErrorCode.RATE_LIMITED,
 }
+
+
+# What the framework answers by itself, outside the API's own handlers.
+PLAIN_DETAILS = {404: "There is no such call.", 405: "This call does not take that method."}
+
+
+def explain_plain_errors(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    """Middleware: an unknown path or method under the API is a problem document too, like every other error there."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        response = get_response(request)
+        is_plain = response.headers.get("Content-Type") != "application/problem+json"
+        if request.path.startswith("/api/") and response.status_code in PLAIN_DETAILS and is_plain:
+            return problem(ChatError(CODES_BY_STATUS[response.status_code], PLAIN_DETAILS[response.status_code]))
+        return response
+
+    return middleware
 
 
 def problem(error: ChatError) -> HttpResponse:

@@ -93,6 +93,8 @@ class Visit:
         # Rooms whose stream this socket gets.
         self._rooms: set[int] = set()
         self._follows_list = False
+        # The announcement of a room that is being entered; None before the first.
+        self._entering: asyncio.Task[None] | None = None
         self._in_flight = asyncio.Semaphore(MAX_IN_FLIGHT)
         # Work besides the socket's own tasks: sends that wait for acknowledgement, rights that are read again.
         self._tasks: set[asyncio.Task[None]] = set()
@@ -154,7 +156,10 @@ class Visit:
         for rows in _batched(stream.rows, ROWS_PER_FRAME):
             self._socket.post(*map(frame_of_row, rows))
         self._rooms.add(room)
-        await self._hub.attendance.enter(room, self._username, self._session, announce=not newly)
+        # Not to be cancelled half-way: it could then reach Redis after the leaving, and the person would seem to stay.
+        entering = self._hub.attendance.enter(room, self._username, self._session, announce=not newly)
+        self._entering = asyncio.create_task(entering, name="entering")
+        await asyncio.shield(self._entering)
         # Somebody who was removed during all this was not in the room yet when the change was told.
         await self._check_room(room, "kicked")
 
@@ -289,6 +294,8 @@ class Visit:
         """Announce the end of a socket that was closed; a connection that was lost keeps its leases for a while."""
         closed = self._socket.client_code in {None, 1000, 1001}
         attendance = self._hub.attendance
+        if self._entering is not None:
+            await asyncio.gather(self._entering, return_exceptions=True)
         for room in self._rooms:
             await (attendance.leave if closed else attendance.lose)(room, self._username, self._session)
 

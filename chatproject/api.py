@@ -5,6 +5,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 
 import orjson
+from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
@@ -94,6 +95,13 @@ def _on_missing(request: HttpRequest, error: Http404) -> HttpResponse:
 def _on_http_error(request: HttpRequest, error: HttpError) -> HttpResponse:
     code = CODES_BY_STATUS.get(error.status_code, ErrorCode.INTERNAL)
     return problem(ChatError(code, str(error)))
+
+
+@api.exception_handler(OperationalError)
+@api.exception_handler(InterfaceError)
+def _on_database_away(request: HttpRequest, error: Exception) -> HttpResponse:
+    logger.warning("%s %s met no database: %s", request.method, request.path, error)
+    return problem(ChatError(ErrorCode.UNAVAILABLE, "The database cannot answer now; try again.", retry_after=1))
 
 
 @api.exception_handler(Exception)

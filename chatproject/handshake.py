@@ -7,10 +7,10 @@ from urllib.parse import urlsplit
 
 from asgiref.typing import ASGIReceiveCallable, ASGISendCallable
 from channels.auth import get_user
-from channels.db import database_sync_to_async
 
 from accounts.auth import user_for_token
 from accounts.errors import ChatError
+from messaging.database import in_database
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Handshake:
             await send({"type": "websocket.close", "code": 4001, "reason": None})
             return
         try:
-            user = await database_sync_to_async(user_for_token)(token) if token else await get_user(scope)
+            user = await in_database(user_for_token)(token) if token else await get_user(scope)
         except ChatError as error:
             user, scope = None, {**scope, "refusal": error}
         person = user if user is not None and user.is_authenticated else None

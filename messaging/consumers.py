@@ -7,6 +7,7 @@ from typing import Any
 
 from channels.consumer import AsyncConsumer
 from confluent_kafka import KafkaException
+from django.db import DatabaseError, InterfaceError
 from prometheus_client import Gauge
 
 from accounts.auth import session_is_alive
@@ -51,7 +52,7 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]  # Channels has no type
         hub = get_hub()
         try:
             await hub.start()
-        except (LayerError, KafkaException) as error:
+        except (LayerError, KafkaException, DatabaseError, InterfaceError, TimeoutError) as error:
             # Nothing could be delivered completely; the client comes back, and readiness says why.
             logger.warning("A socket was refused, since the log cannot be read: %s", error)
             await send({"type": "websocket.close", "code": int(CloseCode.RESTART)})
@@ -149,8 +150,13 @@ class Visit:
             return
         if room in self._rooms:
             await self._subscription.leave(group_of(room))
-        await self._subscription.join(live_group(room))
-        stream = await enter_stream(self._hub.log, self._subscription, room, after)
+        try:
+            await self._subscription.join(live_group(room))
+            stream = await enter_stream(self._hub.log, self._subscription, room, after)
+        except Exception:
+            # Half a subscription would be a silent hole; after the error that is answered now there is none.
+            await self._end_stream(room)
+            raise
         # No suspension between the join above and this post: the answer must stand before the stream's frames.
         self._socket.post(protocol.subscribed(id, room, stream.cursor, recovered=stream.recovered))
         for rows in _batched(stream.rows, ROWS_PER_FRAME):

@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from django.db import InterfaceError, OperationalError
+
 from accounts.errors import ChatError, ErrorCode
 from messaging import protocol
 from messaging.protocol import CloseCode, Frame
@@ -128,6 +130,10 @@ class Socket:
                 await self._handle(frame)
             except ChatError as problem:
                 self.post_error(protocol.frame_id(frame), problem)
+            except (OperationalError, InterfaceError) as error:
+                logger.warning("A frame of the type %.40r met no database: %s", frame.get("type"), error)
+                away = ChatError(ErrorCode.UNAVAILABLE, "The database cannot answer now; try again.", retry_after=1)
+                self.post_error(protocol.frame_id(frame), away)
             except Exception:
                 logger.exception("Handling a frame of the type %.40r failed.", frame.get("type"))
                 mistake = ChatError(ErrorCode.INTERNAL, "The server made a mistake; it has been logged.")

@@ -8,6 +8,7 @@ from kafka_layer.errors import (
     NotProduced,
     PublishFailed,
     RecordTooLarge,
+    TopicMismatch,
     TopicMissing,
     Unsupported,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "RecordTooLarge",
     "Route",
     "Subscription",
+    "TopicMismatch",
     "TopicMissing",
     "Unsupported",
 ]

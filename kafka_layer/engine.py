@@ -5,21 +5,29 @@ after a fork.
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from functools import partial
 from threading import Lock
 from typing import Any
 from uuid import uuid4
 
+from confluent_kafka import KafkaException, TopicPartition
+
 from kafka_layer import producer as producing
 from kafka_layer.counters import Counters
-from kafka_layer.errors import BrokerUnavailable, LayerClosed, LayerError
+from kafka_layer.errors import BrokerUnavailable, LayerClosed, LayerError, NotProduced
 from kafka_layer.fanout import Fanout, Limits
+from kafka_layer.forwards import Forwards
 from kafka_layer.mailbox import Mailboxes
 from kafka_layer.partition import partition_of
 from kafka_layer.producer import RecordProducer
 from kafka_layer.reader import Reader
+from kafka_layer.received import CHANNEL_HEADER, ORIGIN_HEADER
+from kafka_layer.records import Position
 from kafka_layer.routes import Routes
 from kafka_layer.shared import SharedChannel
+from kafka_layer.topics import Incarnation, Topics
 from kafka_layer.wakeups import Wakeups
 
 METADATA_TIMEOUT = 2.0  # seconds; asked again until somebody gives up
@@ -35,6 +43,7 @@ class Engine:
         limits: Limits,
         capacity_of: Callable[[str], int],
         *,
+        partitions: Mapping[str, int],
         group_expiry: float,
         start_timeout: float,
     ) -> None:
@@ -42,16 +51,18 @@ class Engine:
         self.process_id = uuid4().hex  # in the names of this process's channels; its inbox is the id and "!"
         self.counters = Counters(logging.getLogger("kafka_layer"))
         self.mailboxes = Mailboxes(capacity_of, self.counters, expiry=limits.expiry, group_expiry=group_expiry)
-        self.fanout = Fanout(routes, limits, self.mailboxes, self.counters, inbox=f"{self.process_id}!")
+        self.forwards = Forwards(self._forward, expiry=group_expiry)
+        self.fanout = Fanout(routes, limits, self.mailboxes, self.forwards, self.counters, inbox=f"{self.process_id}!")
         self.ready = False
         self._client = client
         self._routes = routes
         self._limits = limits
+        self._topics = Topics(client, routes.topics, partitions=partitions)
         self._start_timeout = start_timeout
         self._lock = Lock()  # guards what follows; never held while Kafka is asked
         self._connecting = Lock()  # held by the one thread that asks Kafka for the topics
         self._producer: RecordProducer | None = None
-        self._counts: Mapping[str, int] | None = None
+        self._incarnations: Mapping[str, Incarnation] | None = None  # by topic
         self._reader: Reader | None = None
         self._shared: dict[str, SharedChannel] = {}  # channel without "!" -> its reader in this process
         self._waiters: set[asyncio.Future[None]] = set()  # for the reader to be ready
@@ -60,7 +71,7 @@ class Engine:
 
     async def producer(self) -> RecordProducer:
         """Raises NotProduced when Kafka does not answer or a topic is missing, LayerClosed when this has ended."""
-        if self._counts is None:
+        if self._incarnations is None:
             await asyncio.to_thread(self._connect)
         return self._make_producer()
 
@@ -100,16 +111,30 @@ class Engine:
                     self._client,
                     self.mailboxes,
                     self.counters,
+                    codec=self._routes.own_codec,
                     expiry=self._limits.expiry,
-                    on_death=self._end,
+                    on_death=partial(self._end, LayerClosed(f"The reader of channel {channel} has died; see the log.")),
                 )
             return self._shared[channel]
 
     def home(self, key: str, topic: str) -> tuple[str, int]:
         """Topic and partition of a key. Raises LayerError before the first connection."""
-        if self._counts is None:
+        return topic, partition_of(key, self.incarnation(topic).partitions)
+
+    def incarnation(self, topic: str) -> Incarnation:
+        """Raises LayerError before the first connection."""
+        if self._incarnations is None:
             raise LayerError("The channel layer has not been started: await start() first.")
-        return topic, partition_of(key, self._counts[topic])
+        return self._incarnations[topic]
+
+    def delete_before(self, positions: Iterable[Position]) -> None:
+        """Delete the records in front of each position; blocks. Raises LayerError."""
+        request = [TopicPartition(*position) for position in positions]
+        try:
+            for future in self._topics.admin.delete_records(request, request_timeout=10).values():
+                future.result()
+        except KafkaException as error:
+            raise LayerError(f"Kafka did not delete records: {error}") from error
 
     def close(self) -> None:
         """Blocks until both threads have ended. Whoever still waits gets LayerClosed."""
@@ -127,14 +152,16 @@ class Engine:
             reader.close()
         if producer is not None:
             producer.close()
-        self._end()
+        self._topics.close()
+        self._end(error)
 
-    def _connect(self) -> Mapping[str, int]:
-        """Ask for the partitions of the topics, once for the process."""
+    def _connect(self) -> Mapping[str, Incarnation]:
+        """Ask what the topics are, once for the process."""
         with self._connecting:
-            if self._counts is None:
-                self._counts = self._make_producer().partition_counts(self._routes.topics, METADATA_TIMEOUT)
-            return self._counts
+            if self._incarnations is None:
+                self._make_producer()  # says what is wrong with the settings
+                self._incarnations = self._topics.resolve(METADATA_TIMEOUT)
+            return self._incarnations
 
     def _make_producer(self) -> RecordProducer:
         with self._lock:
@@ -149,13 +176,21 @@ class Engine:
             self._client,
             self.fanout,
             self.counters,
-            counts=self._connect,
+            topics=self._topics,
+            connect=self._connect,
             replayed_topics=self._routes.routed_topics,
             replay=self._limits.replay,
             on_ready=self._become_ready,
             on_trouble=self._remember,
             on_end=self._end,
         )
+
+    def _forward(self, channel: str, value: bytes, origin: str) -> None:
+        """From the reader's thread: what a group got, for a channel without "!" that is a member of it."""
+        with suppress(NotProduced):  # counted by the producer, which is full or has just ended
+            home = self.home(channel, self._routes.own_topic)
+            headers = {CHANNEL_HEADER: channel, ORIGIN_HEADER: origin}
+            self._make_producer().produce_unconfirmed(home, channel, value, headers)
 
     async def _until_ready(self, waiter: "asyncio.Future[None]") -> None:
         if not self.ready:
@@ -169,11 +204,11 @@ class Engine:
     def _remember(self, error: LayerError) -> None:
         self._trouble = error
 
-    def _end(self) -> None:
-        """The reader has ended, because it was closed or because it died."""
+    def _end(self, reason: LayerClosed) -> None:
+        """The reader has ended, because it was closed or because it died; the first reason counts."""
         self.ready = False
         with self._lock:
-            self._closed = self._closed or LayerClosed("The reader of the channel layer has died; see the log.")
+            self._closed = self._closed or reason
         self.fanout.close(self._closed)
         self.mailboxes.close(self._closed)
         self._wake(self._closed)

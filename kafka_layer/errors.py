@@ -23,6 +23,10 @@ class TopicMissing(NotProduced):
     """A topic of the channel layer does not exist."""
 
 
+class TopicMismatch(NotProduced):
+    """A topic has another number of partitions than it must have, or was created anew."""
+
+
 class RecordTooLarge(NotProduced, MessageTooLarge):  # type: ignore[misc]
     """The encoded message is larger than a record may be."""
 

@@ -10,10 +10,11 @@ from threading import Lock
 from confluent_kafka import Message
 
 from kafka_layer.counters import Counters
-from kafka_layer.errors import LayerClosed, LayerError
+from kafka_layer.errors import InvalidRecord, LayerClosed, LayerError
+from kafka_layer.forwards import Forwards
 from kafka_layer.mailbox import Entry, Mailboxes
 from kafka_layer.partition import partition_of
-from kafka_layer.received import channel_of, headers_of, key_of, position_of
+from kafka_layer.received import CONTROL_KEY, channel_of, headers_of, key_of, position_of
 from kafka_layer.records import Joined, Position, Record
 from kafka_layer.ring import Ring
 from kafka_layer.routes import Routes
@@ -39,6 +40,7 @@ class Tail:
     read_through: int  # offset of the last record read
     forgotten_through: int  # offset: behind it, a group without a ring had no record
     window: RepeatWindow | None  # None on the layer's own topic
+    behind_since: float | None = None  # monotonic seconds; None while it is read to its end
 
 
 @dataclass(eq=False, slots=True)
@@ -62,17 +64,29 @@ class Fanout:
     before a record or behind it, and its ring likewise.
     """
 
-    def __init__(self, routes: Routes, limits: Limits, mailboxes: Mailboxes, counters: Counters, *, inbox: str) -> None:
+    def __init__(
+        self,
+        routes: Routes,
+        limits: Limits,
+        mailboxes: Mailboxes,
+        forwards: Forwards,
+        counters: Counters,
+        *,
+        inbox: str,
+    ) -> None:
         self.lock = Lock()
         self.counters = counters
         self._routes = routes
         self._limits = limits
         self._mailboxes = mailboxes
+        self._forwards = forwards
         self._inbox = inbox
         self._counts: Mapping[str, int] = {}
         self._tails: dict[tuple[str, int], Tail] = {}
         self._groups: dict[str, Group] = {}
         self._hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
+        # Who waits for control records -> those that the reader has not come to yet.
+        self._milestones: dict[asyncio.Future[None], set[Position]] = {}
         self._closed: LayerClosed | None = None
 
     # The reader's side
@@ -103,6 +117,23 @@ class Fanout:
         with self.lock:
             tail = self._tails[end.topic, end.partition]
             tail.read_through = max(tail.read_through, end.offset - 1)
+            tail.behind_since = None
+
+    async def obeyed(self, positions: Iterable[Position]) -> None:
+        """Wait until the control records at these positions have been read here. Raises LayerClosed."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        with self.lock:
+            ahead = {p for p in positions if p.offset > self._tails[p.topic, p.partition].read_through}
+            if self._closed is not None:
+                raise self._closed
+            if not ahead:
+                return
+            self._milestones[future] = ahead
+        try:
+            await future
+        finally:
+            with self.lock:
+                del self._milestones[future]
 
     def read_through(self, topic: str, partition: int) -> int:
         with self.lock:
@@ -119,7 +150,11 @@ class Fanout:
         self._tell(touched)
 
     def sweep(self) -> None:
-        """Forget old records, quiet groups without members, and event loops that were closed with members in them."""
+        """Forget old records, quiet groups without members, and event loops that were closed with members in them;
+        channels that nobody reads and memberships that were not renewed.
+        """
+        self._mailboxes.sweep()
+        self._forwards.sweep()
         oldest = time.monotonic() - self._limits.replay
         with self.lock:
             closed = [loop for loop in self._hubs if loop.is_closed()]
@@ -134,11 +169,28 @@ class Fanout:
                     tail.forgotten_through = max(tail.forgotten_through, group.ring.lost_through)
                     del self._groups[group.name]
 
+    def gauges(self) -> dict[str, float]:
+        """What stands where now. Lag is how long ago the reader last stood at the end of each partition, at most."""
+        now = time.monotonic()
+        with self.lock:
+            rings = [group.ring for group in self._groups.values()]
+            return {
+                "groups": len(rings),
+                "members": sum(len(view.members) for group in self._groups.values() for view in group.views.values()),
+                "ring_records": sum(len(ring) for ring in rings),
+                "ring_bytes": sum(ring.bytes for ring in rings),
+                "lag_seconds": max([now - (tail.behind_since or now) for tail in self._tails.values()], default=0.0),
+            }
+
     def close(self, error: LayerClosed) -> None:
         """Whoever waits, or comes later, gets `error`."""
         with self.lock:
             self._closed = error
             hubs = list(self._hubs.values())
+            wakeups = Wakeups()
+            for future in self._milestones:
+                wakeups.add(future, error=error)
+        wakeups.flush()
         for hub in hubs:
             call_in_loop(hub.loop, hub.fail, error)
 
@@ -196,8 +248,16 @@ class Fanout:
         if offset <= tail.read_through:  # read again after a seek
             return
         tail.read_through = offset
+        tail.behind_since = tail.behind_since or arrived
         key = key_of(message)
         if key is None or not self._wants(key, topic, partition):
+            return
+        if key == CONTROL_KEY:
+            self._obey(message, position, touched)
+            for future, ahead in self._milestones.items():
+                ahead.discard(position)
+                if not ahead:
+                    wakeups.add(future)
             return
         headers = headers_of(message)
         group = self._groups.get(key)
@@ -220,11 +280,44 @@ class Fanout:
             touched.add(group)
         if self._mailboxes.has_group(key):
             self._mailboxes.deliver_to_group(key, self._entry(record, expires=tail.window is None), wakeups)
+        if self._forwards.has_group(key):
+            self._forward(record)
+
+    def _forward(self, record: Record) -> None:
+        try:
+            self._forwards.pass_on(record, self._routes.own_codec)
+        except (InvalidRecord, TypeError, ValueError) as error:
+            self.counters.add_loss("records_invalid", f"{record}: {error}")
+
+    def _obey(self, message: Message, position: Position, touched: set[Group]) -> None:
+        """Do what a record for every process asks for."""
+        try:
+            control = self._routes.own_codec.decode(message.value() or b"")
+        except InvalidRecord as error:
+            self.counters.add_loss("records_invalid", f"control record at {position}: {error}")
+            return
+        match control:
+            case {"do": "flush"}:
+                self._mailboxes.clear()
+                self._forwards.clear()
+                for group in self._groups.values():
+                    if (group.topic, group.partition) == position[:2]:
+                        group.ring.reset(position.offset)
+                        touched.add(group)
+            case {"do": "discard", "group": str(group_name), "channel": str(channel)}:
+                self._forwards.discard(group_name, channel)
+            case _:
+                self.counters.add_loss("records_invalid", f"control record at {position}: {control!r:.100}")
 
     def _wants(self, key: str, topic: str, partition: int) -> bool:
         """Decided by the key alone, before anything else of the record is looked at."""
         if topic == self._routes.own_topic:
-            wanted = key == self._inbox or key in self._groups or self._mailboxes.has_group(key)
+            wanted = (
+                key in (self._inbox, CONTROL_KEY)
+                or key in self._groups
+                or self._mailboxes.has_group(key)
+                or self._forwards.has_group(key)
+            )
             if not wanted:
                 self.counters.add("records_skipped")
             return wanted

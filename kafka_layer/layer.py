@@ -5,7 +5,7 @@ import atexit
 import gc
 import os
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from threading import Lock
 from typing import Any
@@ -14,12 +14,13 @@ from uuid import uuid4
 from channels.exceptions import ChannelFull, MessageTooLarge
 from channels.layers import BaseChannelLayer
 
-from kafka_layer.codec import CODECS
+from kafka_layer.codec import CODECS, encrypted
+from kafka_layer.counters import Histogram
 from kafka_layer.engine import Engine
 from kafka_layer.errors import InvalidRecord, Unsupported
 from kafka_layer.fanout import Limits
 from kafka_layer.producer import QueueFull
-from kafka_layer.received import CHANNEL_HEADER
+from kafka_layer.received import CHANNEL_HEADER, CONTROL_KEY
 from kafka_layer.records import Position, Record
 from kafka_layer.routes import Route, Routes
 from kafka_layer.subscription import Subscription
@@ -37,7 +38,6 @@ CLIENT: Mapping[str, Any] = {
 # Settings on which promises of this layer rest; `client` may not change them.
 RESERVED = frozenset({"acks", "auto.offset.reset", "bootstrap.servers", "enable.auto.commit", "enable.idempotence",
                       "enable.partition.eof", "error_cb", "group.id", "partitioner", "transactional.id"})  # fmt: skip
-LAYER_CODEC = CODECS["msgpack"]
 
 # A forked child must neither use nor finalise its parent's Kafka handles: it keeps them here, untouched.
 _of_the_parent: list[Engine] = []
@@ -52,7 +52,9 @@ class KafkaChannelLayer(BaseChannelLayer):  # type: ignore[misc]
 
     Groups whose name matches a route live in its topic and can be replayed; all else travels through `topic`.
     `capacity` and `channel_capacity` (pattern → number) bound the unread messages of one channel; `expiry`,
-    `group_expiry` and `replay` are seconds; `client` holds further settings of librdkafka, such as SASL and TLS.
+    `group_expiry` and `replay` are seconds; `partitions` (topic → number) refuses a topic that has another number;
+    `symmetric_encryption_keys` encrypts what travels through `topic` (`codec.encrypted`); `client` holds further
+    settings of librdkafka, such as SASL and TLS.
     """
 
     extensions = ("groups", "flush")
@@ -73,6 +75,8 @@ class KafkaChannelLayer(BaseChannelLayer):  # type: ignore[misc]
         ring_records: int = 5000,
         ring_bytes: int = 4 * 1024 * 1024,
         start_timeout: float = 30,
+        partitions: Mapping[str, int] | None = None,
+        symmetric_encryption_keys: Sequence[str | bytes] = (),
         client: Mapping[str, Any] | None = None,
     ) -> None:
         if not isinstance(bootstrap_servers, str) or not bootstrap_servers:
@@ -83,7 +87,11 @@ class KafkaChannelLayer(BaseChannelLayer):  # type: ignore[misc]
         super().__init__(expiry=expiry, capacity=capacity)
         self.channel_capacity = self.compile_capacities(channel_capacity or {})
         self.group_expiry = group_expiry
-        self._routes = Routes(routes, own_topic=topic)
+        codec = CODECS["msgpack"]
+        if symmetric_encryption_keys:
+            codec = encrypted(codec, symmetric_encryption_keys)
+        self._routes = Routes(routes, own_topic=topic, own_codec=codec)
+        self._partitions = partitions or {}
         self._limits = Limits(replay=replay, ring_records=ring_records, ring_bytes=ring_bytes, expiry=expiry)
         self._start_timeout = start_timeout
         self._client = {**CLIENT, **(client or {}), "bootstrap.servers": bootstrap_servers}
@@ -115,7 +123,18 @@ class KafkaChannelLayer(BaseChannelLayer):  # type: ignore[misc]
 
     @property
     def counters(self) -> Mapping[str, int]:
+        """What happened since this process first used the layer, by name; see README.md."""
         return self._engine.counters.snapshot()
+
+    @property
+    def gauges(self) -> Mapping[str, float]:
+        """How things stand: groups, members, ring_records, ring_bytes, lag_seconds."""
+        return self._engine.fanout.gauges()
+
+    @property
+    def publish_seconds(self) -> Histogram:
+        """From publish or group_send until Kafka has confirmed the record."""
+        return self._engine.counters.publish_seconds
 
     # Beyond Channels
 
@@ -158,6 +177,12 @@ class KafkaChannelLayer(BaseChannelLayer):  # type: ignore[misc]
         """The record with this id, while the ring has it."""
         return self._engine.fanout.find(group, id)
 
+    def topic_id(self, group: str) -> str:
+        """Of the group's topic; a topic that was created anew has another, and positions of before mean nothing in it.
+        Known once started.
+        """
+        return self._engine.incarnation(self._routes.topic_of(group)).id
+
     def partition(self, group: str) -> int:
         return self._engine.home(group, self._routes.topic_of(group))[1]
 
@@ -176,10 +201,11 @@ class KafkaChannelLayer(BaseChannelLayer):  # type: ignore[misc]
         self.require_valid_channel_name(channel)
         self._require_message(message)
         engine = self._engine
-        value = LAYER_CODEC.encode(message)
+        codec = self._routes.own_codec
+        value = codec.encode(message)
         owner = _owner(channel)
         if owner == engine.process_id:
-            if not engine.mailboxes.put(channel, partial(LAYER_CODEC.decode, value)):
+            if not engine.mailboxes.put(channel, partial(codec.decode, value)):
                 raise ChannelFull(channel)
             return
         producer = await engine.producer()
@@ -199,9 +225,8 @@ class KafkaChannelLayer(BaseChannelLayer):  # type: ignore[misc]
         shared = None
         if _owner(channel):
             self._require_own(channel, engine)
-            await engine.start()
-        else:
-            await engine.producer()  # says what is in the way when Kafka cannot be reached
+        await engine.start()
+        if not _owner(channel):
             shared = engine.shared(channel)
         while True:
             waiter = asyncio.get_running_loop().create_future()
@@ -220,18 +245,31 @@ class KafkaChannelLayer(BaseChannelLayer):  # type: ignore[misc]
                 engine.counters.add_loss("records_invalid", error)
 
     async def group_add(self, group: str, channel: str) -> None:
-        """What any process sends to the group after this returned reaches the channel."""
+        """What any process sends to the group after this returned reaches the channel. A channel without `!` is a
+        member as long as this process lives.
+        """
         self.require_valid_group_name(group)
         self.require_valid_channel_name(channel)
         engine = self._engine
+        if not _owner(channel):
+            await engine.start()
+            engine.forwards.add(group, channel)
+            return
         self._require_own(channel, engine)
         await engine.start()
         engine.mailboxes.add_to_group(group, channel)
 
     async def group_discard(self, group: str, channel: str) -> None:
+        """Discarding what is no member does nothing. A channel without `!` is discarded in every process, here at once
+        and elsewhere when that process has read it.
+        """
         self.require_valid_group_name(group)
         self.require_valid_channel_name(channel)
         engine = self._engine
+        if not _owner(channel):
+            engine.forwards.discard(group, channel)
+            await self._command({"do": "discard", "group": group, "channel": channel}, partitions=[0])
+            return
         self._require_own(channel, engine)
         engine.mailboxes.discard_from_group(group, channel)
 
@@ -248,8 +286,16 @@ class KafkaChannelLayer(BaseChannelLayer):  # type: ignore[misc]
             return  # counted by the producer; the specification drops it
 
     async def flush(self) -> None:
-        """Forget the channels of this process, what waits in them, and their memberships."""
-        self._engine.mailboxes.clear()
+        """Forget all channels, messages and memberships, in every process that uses the layer's own topic: here when
+        this returns, elsewhere before anything that is sent from now on is read there. Needs the right to delete
+        records of the topic. Groups of routes keep their logs.
+        """
+        engine = self._engine
+        await engine.start()
+        topic = self._routes.own_topic
+        positions = await self._command({"do": "flush"}, partitions=range(engine.incarnation(topic).partitions))
+        await asyncio.to_thread(engine.delete_before, positions)
+        await asyncio.wait_for(engine.fanout.obeyed(positions), self._start_timeout)
 
     # Helpers
 
@@ -268,10 +314,17 @@ class KafkaChannelLayer(BaseChannelLayer):  # type: ignore[misc]
                     self._routes,
                     self._limits,
                     self.get_capacity,
+                    partitions=self._partitions,
                     group_expiry=self.group_expiry,
                     start_timeout=self._start_timeout,
                 )
             return self._current
+
+    async def _command(self, control: dict[str, Any], *, partitions: Iterable[int]) -> list[Position]:
+        """Tell every process that tails the layer's own topic; returns when Kafka has it."""
+        topic, value = self._routes.own_topic, self._routes.own_codec.encode(control)
+        producer = await self._engine.producer()
+        return await asyncio.gather(*[producer.produce((topic, p), CONTROL_KEY, value, {}) for p in partitions])
 
     def _require_message(self, message: object) -> None:
         if not isinstance(message, dict):
@@ -280,10 +333,7 @@ class KafkaChannelLayer(BaseChannelLayer):  # type: ignore[misc]
             raise ValueError("The key __asgi_channel__ is reserved.")
 
     def _require_own(self, channel: str, engine: Engine) -> None:
-        owner = _owner(channel)
-        if owner is None:
-            raise Unsupported(f"Channel {channel!r} has no '!': as a member of groups it is not supported yet.")
-        if owner != engine.process_id:
+        if _owner(channel) != engine.process_id:
             raise Unsupported(f"Channel {channel!r} belongs to another process, and only that one can do this.")
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from threading import Event, Thread
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from kafka_layer.counters import Counters
-from kafka_layer.errors import BrokerUnavailable, NotProduced, PublishFailed, RecordTooLarge, TopicMissing
+from kafka_layer.errors import NotProduced, PublishFailed, RecordTooLarge
 from kafka_layer.received import position_of
 from kafka_layer.records import Position
 from kafka_layer.wakeups import Wakeups
@@ -68,21 +68,6 @@ class RecordProducer:
         """Raises NotProduced. A later failure is counted and logged, and nobody else hears of it."""
         self._produce(position, key, value, headers, self._report_unconfirmed)
 
-    def partition_counts(self, topics: Sequence[str], timeout: float) -> dict[str, int]:
-        """Ask Kafka; blocks. Raises BrokerUnavailable, or TopicMissing when one does not exist."""
-        try:
-            known = self._producer.list_topics(timeout=timeout).topics
-        except KafkaException as error:
-            servers = self._settings["bootstrap.servers"]
-            raise BrokerUnavailable(f"Kafka at {servers} did not answer within {timeout:g} s: {error}") from error
-        missing = sorted(topic for topic in topics if topic not in known or known[topic].error is not None)
-        if missing:
-            raise TopicMissing(
-                f"Kafka has no topic {', '.join(missing)}. Topics are never created by themselves: create them with "
-                "the number of partitions they shall always have, then start again."
-            )
-        return {topic: len(known[topic].partitions) for topic in topics}
-
     def close(self) -> None:
         """Wait for what is under way, at most message.timeout.ms; the rest is reported as failed."""
         self._closing.set()
@@ -138,9 +123,11 @@ class RecordProducer:
         producer.flush(1)
         self._wakeups.flush()
 
-    def _note(self, error: KafkaError | None) -> None:
+    def _note(self, error: KafkaError | None, message: Message) -> None:
         if error is None:
             self._failing_since = None
+            self._counters.add("records_published")
+            self._counters.publish_seconds.observe(message.latency() or 0.0)
         elif error.code() == KafkaError._MSG_TIMED_OUT and self._failing_since is None:
             self._failing_since = time.monotonic()
 
@@ -149,9 +136,8 @@ class RecordProducer:
         self._broken = self._broken or error.fatal()
 
     def _report(self, future: "asyncio.Future[Position]", error: KafkaError | None, message: Message) -> None:
-        self._note(error)
+        self._note(error, message)
         if error is None and (message.offset() or 0) >= 0:
-            self._counters.add("records_published")
             self._wakeups.add(future, position_of(message))
             return
         # Without an offset the broker has it from an earlier try but no longer knows where.
@@ -159,8 +145,6 @@ class RecordProducer:
         self._wakeups.add(future, error=PublishFailed(str(error or "stored, at a place that Kafka does not tell")))
 
     def _report_unconfirmed(self, error: KafkaError | None, message: Message) -> None:
-        self._note(error)
-        if error is None:
-            self._counters.add("records_published")
-        else:
+        self._note(error, message)
+        if error is not None:
             self._counters.add_loss("publishes_failed", error)

@@ -5,6 +5,7 @@ client makes such calls wait behind poll() without fairness.
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain, repeat
 from threading import Event, Thread
 from typing import Any
 from uuid import uuid4
@@ -13,9 +14,10 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from kafka_layer.counters import Counters
-from kafka_layer.errors import BrokerUnavailable, LayerError
+from kafka_layer.errors import BrokerUnavailable, LayerClosed, LayerError, TopicMismatch, TopicMissing
 from kafka_layer.fanout import Fanout
 from kafka_layer.received import position_of
+from kafka_layer.topics import Incarnation, Topics
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +40,7 @@ Partition = tuple[str, int]
 
 
 class Reader:
-    """Tails every partition of `counts()` from explicit offsets into the fan-out, until it is closed."""
+    """Tails every partition of the topics from explicit offsets into the fan-out, until it is closed."""
 
     def __init__(
         self,
@@ -46,18 +48,20 @@ class Reader:
         fanout: Fanout,
         counters: Counters,
         *,
-        counts: Callable[[], Mapping[str, int]],
+        topics: Topics,
+        connect: Callable[[], Mapping[str, Incarnation]],
         replayed_topics: Sequence[str],
         replay: float,
         on_ready: Callable[[], None],
         on_trouble: Callable[[LayerError], None],
-        on_end: Callable[[], None],
+        on_end: Callable[[LayerClosed], None],
     ) -> None:
-        """`counts` asks Kafka for the partition counts by topic, and raises LayerError when that fails."""
+        """`connect` says what the topics are, and raises LayerError when that fails."""
         self._client = client
         self._fanout = fanout
         self._counters = counters
-        self._counts = counts
+        self._topics = topics
+        self._connect = connect
         self._replayed_topics = frozenset(replayed_topics)
         self._replay = replay
         self._on_ready = on_ready
@@ -75,32 +79,37 @@ class Reader:
         self._thread.join()
 
     def _run(self) -> None:
+        """Whatever ends it, a process that has gone deaf must not look healthy: `on_end` makes the layer unready."""
+        reason = "The channel layer was closed."
         try:
             starts = self._resolve_until_found()
             if starts is not None:
                 self._tail(starts)
+        except TopicMismatch as error:
+            reason = str(error)
+            logger.critical("This process receives nothing more. %s", reason)
         except Exception:
-            # A process that has gone deaf must not look healthy: on_end makes the layer unready, for good.
+            reason = "The reader of the channel layer has died; see the log."
             logger.critical("The reader has died; this process receives nothing more.", exc_info=True)
         finally:
-            self._on_end()
+            self._on_end(LayerClosed(reason))
 
     def _resolve_until_found(self) -> dict[Partition, int] | None:
-        for attempt in range(1_000_000):
+        intervals = chain(RETRY_INTERVALS, repeat(RETRY_INTERVALS[-1]))
+        while True:
             try:
                 return self._resolve()
             except LayerError as error:
                 self._counters.add_loss("start_failures", error)
                 self._on_trouble(error)
-            if self._closing.wait(RETRY_INTERVALS[min(attempt, len(RETRY_INTERVALS) - 1)]):
-                break
-        return None
+            if self._closing.wait(next(intervals)):
+                return None
 
     def _resolve(self) -> dict[Partition, int]:
         """Where the tail of each partition starts."""
-        counts = self._counts()
+        counts = {topic: found.partitions for topic, found in self._connect().items()}
         partitions = [TopicPartition(topic, p) for topic, count in counts.items() for p in range(count)]
-        admin = AdminClient(dict(self._client), logger=logger)
+        admin = self._topics.admin
         latest: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
         ends = _list_offsets(admin, dict.fromkeys(partitions, latest))
         since = OffsetSpec.for_timestamp(int((time.time() - self._replay) * 1000))
@@ -154,8 +163,10 @@ class Reader:
     def _jump(self, consumer: Consumer, topic: str, partition: int) -> None:
         """Go on from the log's start; or from its end, when the log has become shorter than what was read."""
         try:
+            # A topic that was created anew begins anew: then nothing more of it may be shown as the old one's.
+            self._topics.resolve(5)
             start, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=5, cached=False)
-        except KafkaException as error:
+        except (KafkaException, BrokerUnavailable, TopicMissing) as error:
             self._counters.add_loss("reader_errors", error)
             return  # the partition stays lost until a broker answers
         position = self._fanout.read_through(topic, partition) + 1
@@ -172,6 +183,7 @@ class Reader:
         if now - self._swept_at >= SWEEP_INTERVAL:
             self._swept_at = now
             self._fanout.sweep()
+            self._topics.look()
 
     def _on_error(self, error: KafkaError) -> None:
         self._counters.add_loss("reader_errors", error)

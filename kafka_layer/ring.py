@@ -22,7 +22,7 @@ class Ring:
         self.generation = 0  # grows when the partition jumps, since cursors from before mean nothing then
         self.last_arrival = 0.0  # monotonic seconds
         self._records: list[Record] = []
-        self._bytes = 0
+        self.bytes = 0  # of all records together, roughly
         self._max_records = max_records
         self._max_bytes = max_bytes
 
@@ -36,11 +36,11 @@ class Ring:
 
     def append(self, record: Record) -> None:
         self._records.append(record)
-        self._bytes += _size(record)
+        self.bytes += _size(record)
         self.last_arrival = record.arrived
         surplus = 0
-        while len(self._records) - surplus > self._max_records or self._bytes > self._max_bytes:
-            self._bytes -= _size(self._records[surplus])
+        while len(self._records) - surplus > self._max_records or self.bytes > self._max_bytes:
+            self.bytes -= _size(self._records[surplus])
             surplus += 1
         self._drop(surplus)
 
@@ -48,14 +48,14 @@ class Ring:
         """Drop what came before `moment` (monotonic seconds)."""
         old = 0
         while old < len(self._records) and self._records[old].arrived < moment:
-            self._bytes -= _size(self._records[old])
+            self.bytes -= _size(self._records[old])
             old += 1
         self._drop(old)
 
     def reset(self, lost_through: int) -> None:
         """The partition goes on somewhere else: nothing of before is kept, and every cursor is told."""
         self._records.clear()
-        self._bytes = 0
+        self.bytes = 0
         self.lost_through = lost_through
         self.generation += 1
 

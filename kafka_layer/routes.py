@@ -23,11 +23,14 @@ class Route:
 
 
 class Routes:
-    """The first route that matches decides; every other group lives in the layer's own topic, as msgpack."""
+    """The first route that matches decides; every other group lives in the layer's own topic, in `own_codec`."""
 
-    def __init__(self, routes: Iterable[Route | Mapping[str, str]], *, own_topic: str) -> None:
+    def __init__(
+        self, routes: Iterable[Route | Mapping[str, str]], *, own_topic: str, own_codec: Codec = CODECS["msgpack"]
+    ) -> None:
         given = [route if isinstance(route, Route) else Route(**route) for route in routes]
         self.own_topic = own_topic
+        self.own_codec = own_codec
         self._own = Route(pattern="*", topic=own_topic, format="msgpack")
         self._compiled = [(re.compile(translate(route.pattern)), route) for route in given]
         self.routed_topics = tuple(dict.fromkeys(route.topic for route in given))
@@ -44,7 +47,8 @@ class Routes:
         return self.route_of(group).topic
 
     def codec_of(self, group: str) -> Codec:
-        return CODECS[self.route_of(group).format]
+        route = self.route_of(group)
+        return self.own_codec if route is self._own else CODECS[route.format]
 
     def _find(self, group: str) -> Route:
         return next((route for pattern, route in self._compiled if pattern.match(group)), self._own)

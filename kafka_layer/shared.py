@@ -9,11 +9,12 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
-from kafka_layer.codec import CODECS
+from kafka_layer.codec import Codec
 from kafka_layer.counters import Counters
 from kafka_layer.mailbox import Entry, Mailboxes
-from kafka_layer.received import channel_of, headers_of, key_of, position_of
+from kafka_layer.received import channel_of, headers_of, key_of, origin_of, position_of
 from kafka_layer.wakeups import Wakeups
+from kafka_layer.window import RepeatWindow
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ class SharedChannel:
         mailboxes: Mailboxes,
         counters: Counters,
         *,
+        codec: Codec,
         expiry: float,
         on_death: Callable[[], None],
     ) -> None:
@@ -54,7 +56,10 @@ class SharedChannel:
         self._settings = {**client, **SETTINGS, "group.id": f"{topic}.{channel}"}
         self._mailboxes = mailboxes
         self._counters = counters
+        self._codec = codec
         self._expiry = expiry
+        self._taken_through: dict[int, int] = {}  # partition -> the offset in front of which other readers took all
+        self._origins = RepeatWindow(seconds=expiry)  # of what a group got, and several processes sent here
         self._on_death = on_death
         self._closing = False
         self._demand = Event()  # set when somebody has begun to wait, or at the end
@@ -75,8 +80,7 @@ class SharedChannel:
         consumer = Consumer({**self._settings, "error_cb": self._on_error}, logger=logger)
         try:
             consumer.subscribe([self._topic], on_assign=self._on_assign)
-            while not self._closing:
-                self._wait_for_demand(consumer)
+            while self._wait_for_demand(consumer):
                 message = consumer.poll(LOOK)
                 if message is not None and message.error() is None and self._is_ours(message):
                     self._hand_over(consumer, message)
@@ -87,8 +91,10 @@ class SharedChannel:
         finally:
             consumer.close()
 
-    def _wait_for_demand(self, consumer: Consumer) -> None:
-        """Until then only the group is kept alive, and the messages stay for readers in other processes to come."""
+    def _wait_for_demand(self, consumer: Consumer) -> bool:
+        """Until then only the group is kept alive, and the messages stay for readers in other processes to come. False
+        at the end: what lies unread then is given back, and nothing may be taken on top of it.
+        """
         deadline = time.monotonic() + PATIENCE
         paused: list[TopicPartition] = []
         while not self._closing and not self._mailboxes.is_empty_and_awaited(self._channel):
@@ -102,6 +108,7 @@ class SharedChannel:
                 self._keep_alive(consumer)
         still_ours = [partition for partition in consumer.assignment() if partition in paused]
         consumer.resume(still_ours)
+        return not self._closing
 
     def _keep_alive(self, consumer: Consumer) -> None:
         message = consumer.poll(0)
@@ -111,9 +118,16 @@ class SharedChannel:
                 consumer.seek(TopicPartition(*position_of(message)))
 
     def _is_ours(self, message: Message) -> bool:
-        if key_of(message) != self._channel or channel_of(headers_of(message)) != self._channel:
+        headers, sent_at = headers_of(message), message.timestamp()[1]
+        if key_of(message) != self._channel or channel_of(headers) != self._channel:
             return False
-        if message.timestamp()[1] / 1000 + self._expiry < time.time():
+        origin = origin_of(headers)
+        if origin is not None and self._origins.is_repeat(self._channel, origin, sent_at):
+            return False
+        _, partition, offset = position_of(message)
+        if offset < self._taken_through.get(partition, 0):
+            return False
+        if sent_at / 1000 + self._expiry < time.time():
             self._counters.add_loss("messages_expired", f"nobody read channel {self._channel}")
             return False
         return True
@@ -128,7 +142,7 @@ class SharedChannel:
         self._handed_over = message
         value = message.value() or b""
         wakeups = Wakeups()
-        entry = Entry(lambda: CODECS["msgpack"].decode(value), time.monotonic() + self._expiry)
+        entry = Entry(lambda: self._codec.decode(value), time.monotonic() + self._expiry)
         self._mailboxes.deliver(self._channel, entry, wakeups)
         wakeups.flush()
 
@@ -142,7 +156,9 @@ class SharedChannel:
             self._counters.add_loss("messages_lost", error)
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        """A new group starts as far back as a message may wait for its first reader."""
+        """Start as far back as a message may wait for its first reader; what other readers have taken of that is read
+        for its origins alone.
+        """
         try:
             starts = self._find_starts(consumer, partitions)
         except KafkaException as error:
@@ -151,11 +167,17 @@ class SharedChannel:
         consumer.assign(starts)
 
     def _find_starts(self, consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
+        committed = consumer.committed(partitions, timeout=5)
+        self._taken_through = {p.partition: p.offset for p in committed if p.offset >= 0}
+        self._origins.clear()
+        # Looked up first, since a start at "the end" would skip what comes between now and the first fetch.
+        ends = [consumer.get_watermark_offsets(p, timeout=5, cached=False)[1] for p in partitions]
         since = int((time.time() - self._expiry) * 1000)
-        starts = consumer.committed(partitions, timeout=5)
-        fresh = [TopicPartition(p.topic, p.partition, since) for p in starts if p.offset < 0]
-        found = consumer.offsets_for_times(fresh, timeout=5) if fresh else []
-        return [p for p in starts if p.offset >= 0] + found
+        found = consumer.offsets_for_times([TopicPartition(p.topic, p.partition, since) for p in partitions], timeout=5)
+        return [
+            TopicPartition(p.topic, p.partition, p.offset if p.offset >= 0 else end)
+            for p, end in zip(found, ends, strict=True)
+        ]
 
     def _on_error(self, error: Any) -> None:
         self._counters.add_loss("channel_errors", error)

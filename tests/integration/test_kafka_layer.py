@@ -22,7 +22,6 @@ from kafka_layer import (
     Position,
     PublishFailed,
     TopicMissing,
-    Unsupported,
 )
 from kafka_layer.fanout import Fanout
 from kafka_layer.partition import partition_of
@@ -188,8 +187,6 @@ async def test_wrong_names_and_messages_are_refused(config: dict[str, Any]) -> N
             await layer.receive(cast(str, name))
     with pytest.raises(TypeError):
         await layer.group_send("g", cast(dict[str, Any], "text"))
-    with pytest.raises(Unsupported, match="not supported yet"):
-        await layer.group_add("g", "normal")
 
 
 async def test_a_message_too_large_is_refused_before_it_is_sent(config: dict[str, Any]) -> None:

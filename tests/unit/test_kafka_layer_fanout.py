@@ -12,6 +12,7 @@ from kafka_layer import Batch, Gap, LayerClosed, Position, Subscription
 from kafka_layer.codec import CODECS
 from kafka_layer.counters import Counters
 from kafka_layer.fanout import Fanout, Limits
+from kafka_layer.forwards import Forwards
 from kafka_layer.mailbox import Mailboxes
 from kafka_layer.routes import Routes
 
@@ -38,7 +39,9 @@ class Log:
         routes = Routes([{"pattern": "room.*", "topic": ROUTED}], own_topic=OWN)
         limits = Limits(replay=60, ring_records=ring_records, ring_bytes=10_000_000, expiry=60)
         mailboxes = Mailboxes(lambda _: 100, self.counters, expiry=60, group_expiry=86400)
-        self.fanout = Fanout(routes, limits, mailboxes, self.counters, inbox="me!")
+        self.forwarded: list[tuple[str, bytes, str]] = []
+        self.forwards = Forwards(lambda *call: self.forwarded.append(call), expiry=60)
+        self.fanout = Fanout(routes, limits, mailboxes, self.forwards, self.counters, inbox="me!")
         self.fanout.open({ROUTED: 1, OWN: 1}, {(ROUTED, 0): start, (OWN, 0): start})
         self._next = {ROUTED: start, OWN: start}
 

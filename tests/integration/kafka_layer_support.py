@@ -24,17 +24,23 @@ def bootstrap_servers() -> str:
     return os.environ["KAFKA_BOOTSTRAP_SERVERS"]
 
 
-def create_config(servers: str | None = None, *, partitions: int = 3, **topic_config: str) -> dict[str, Any]:
+def create_config(servers: str | None = None) -> dict[str, Any]:
     """The arguments of a layer over three new topics."""
     servers = servers or bootstrap_servers()
     name = f"test-{uuid4().hex[:12]}"
     topics = [f"{name}.messages", f"{name}.notifications", f"{name}.own"]
-    settings = {"message.timestamp.type": "LogAppendTime", **topic_config}
-    admin = AdminClient({"bootstrap.servers": servers})
-    for future in admin.create_topics([NewTopic(t, partitions, 1, config=settings) for t in topics]).values():
-        future.result(PATIENCE)
+    create_topics(servers, topics)
     routes = [{"pattern": "room.*", "topic": topics[0]}, {"pattern": "user.*", "topic": topics[1]}]
     return {"bootstrap_servers": servers, "topic": topics[2], "routes": routes}
+
+
+def create_topics(servers: str, names: list[str]) -> None:
+    """With as many replicas as there are brokers, up to three. A name that was deleted just now may take a moment."""
+    admin = AdminClient({"bootstrap.servers": servers})
+    replicas = min(3, len(admin.list_topics(timeout=PATIENCE).brokers))
+    settings = {"message.timestamp.type": "LogAppendTime"}
+    for future in admin.create_topics([NewTopic(name, 3, replicas, config=settings) for name in names]).values():
+        future.result(PATIENCE)
 
 
 @asynccontextmanager
@@ -143,6 +149,7 @@ async def _serve(config: dict[str, Any]) -> None:
             "receive": receive,
             "send": layer.send,
             "group_send": layer.group_send,
+            "group_discard": layer.group_discard,
         }
         while line := await asyncio.to_thread(sys.stdin.readline):
             action, *args = json.loads(line)

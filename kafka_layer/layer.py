@@ -193,7 +193,6 @@ class KafkaChannelLayer(BaseChannelLayer):  # type: ignore[misc]
         await engine.start()
         channel = f"{prefix}.{engine.process_id}!{uuid4().hex}"
         self.require_valid_channel_name(channel)
-        engine.mailboxes.open(channel)
         return channel
 
     async def send(self, channel: str, message: dict[str, Any]) -> None:

@@ -43,8 +43,11 @@ class Mailbox:
 
     def take(self, now: float) -> Entry | None:
         self.touched_at = now
-        self.drop_expired(now)
-        return self._entries.popleft() if self._entries else None
+        while self._entries:
+            entry = self._entries.popleft()
+            if entry.expires_at is None or entry.expires_at > now:
+                return entry
+        return None
 
     def clear(self) -> None:
         self._entries.clear()
@@ -73,10 +76,6 @@ class Mailboxes:
         self._groups: dict[str, dict[str, Mailbox]] = {}  # group -> channel -> the channel's mailbox
         self._closed: LayerClosed | None = None
 
-    def open(self, channel: str) -> None:
-        with self._lock:
-            self._mailbox(channel, time.monotonic())
-
     def add_to_group(self, group: str, channel: str) -> None:
         now = time.monotonic()
         with self._lock:
@@ -87,6 +86,7 @@ class Mailboxes:
     def discard_from_group(self, group: str, channel: str) -> None:
         with self._lock:
             self._discard(group, channel)
+            self._forget_idle(channel)
 
     def has_group(self, group: str) -> bool:
         return group in self._groups
@@ -130,6 +130,7 @@ class Mailboxes:
         with self._lock:
             if channel in self._mailboxes:
                 self._mailboxes[channel].waiters.discard(waiter)
+                self._forget_idle(channel)
 
     def is_empty(self, channel: str) -> bool:
         with self._lock:
@@ -187,9 +188,8 @@ class Mailboxes:
         for group, added_at in list(mailbox.groups.items()):
             if abandoned or now - added_at > self._group_expiry:
                 self._discard(group, channel)
-        idle = now - mailbox.touched_at > self._expiry and not mailbox.waiters and not mailbox.groups
-        if idle and not len(mailbox):
-            self._forget(channel)
+        if now - mailbox.touched_at > self._expiry:
+            self._forget_idle(channel)
 
     def _discard(self, group: str, channel: str) -> None:
         channels = self._groups.get(group, {})
@@ -198,6 +198,12 @@ class Mailboxes:
             mailbox.groups.pop(group, None)
         if not channels:
             self._groups.pop(group, None)
+
+    def _forget_idle(self, channel: str) -> None:
+        """A channel that nobody reads, without messages and memberships, leaves nothing behind."""
+        mailbox = self._mailboxes.get(channel)
+        if mailbox is not None and not mailbox.waiters and not mailbox.groups and not len(mailbox):
+            del self._mailboxes[channel]
 
     def _forget(self, channel: str) -> None:
         mailbox = self._mailboxes[channel]

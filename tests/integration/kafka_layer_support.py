@@ -1,8 +1,10 @@
 """Topics and layers for the tests of the channel layer, and a second process to talk to."""
 
 import asyncio
+import gc
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -97,6 +99,11 @@ def peer_process(config: dict[str, Any]) -> Iterator[Peer]:
         assert process.returncode == 0
 
 
+def resident_kib() -> int:
+    """The memory of this process."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() // 1024
+
+
 async def _serve(config: dict[str, Any]) -> None:
     channels: list[str] = []
     tasks: list[asyncio.Future[None]] = []
@@ -139,7 +146,50 @@ async def _serve(config: dict[str, Any]) -> None:
         async def show_drained() -> list[Any]:
             return drained
 
+        async def read_as_members(group: str, members: int, senders: list[str], count: int) -> None:
+            """Begin to read with many members; `members_done`: how many saw each sender's messages once in order."""
+
+            async def read_all(channel: str) -> bool:
+                seen: dict[str, list[int]] = {sender: [] for sender in senders}
+                async with asyncio.timeout(4 * PATIENCE):
+                    for _ in range(count * len(senders)):
+                        message = await layer.receive(channel)
+                        seen[message["sender"]].append(message["n"])
+                return all(numbers == list(range(count)) for numbers in seen.values())
+
+            for _ in range(members):
+                readers.append(asyncio.ensure_future(read_all(await join(group))))
+
+        readers: list[asyncio.Future[bool]] = []
+
+        async def members_done() -> int:
+            return sum(await asyncio.gather(*readers))
+
+        async def flood(group: str, sender: str, count: int) -> None:
+            for n in range(count):
+                await layer.group_send(group, {"sender": sender, "n": n})
+
+        async def churn(rounds: int) -> int:
+            """Connect and disconnect as often; the memory of this process behind it, in KiB."""
+            for n in range(rounds):
+                channel = await layer.new_channel()
+                await layer.group_add("churn", channel)
+                receiving = asyncio.ensure_future(layer.receive(channel))
+                member = layer.subscription()
+                await member.join(f"room.churn{n % 50}")
+                await layer.group_send("churn", {"n": n})
+                await asyncio.wait([receiving], timeout=n % 3 / 1000)
+                receiving.cancel()
+                await layer.group_discard("churn", channel)
+                member.close()
+            gc.collect()
+            return resident_kib()
+
         actions = {
+            "read_as_members": read_as_members,
+            "members_done": members_done,
+            "flood": flood,
+            "churn": churn,
             "drain": drain,
             "drained": show_drained,
             "publish": publish,
@@ -154,7 +204,7 @@ async def _serve(config: dict[str, Any]) -> None:
         while line := await asyncio.to_thread(sys.stdin.readline):
             action, *args = json.loads(line)
             print(json.dumps(await actions[action](*args)), flush=True)
-        for task in tasks:
+        for task in [*tasks, *readers]:
             task.cancel()
 
 

@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient
 
 from devstack.stack import DevStack
 from kafka_layer import Batch, BrokerUnavailable, KafkaChannelLayer, PublishFailed, Subscription
-from tests.integration.kafka_layer_support import PATIENCE, create_config, peer_process, running_layer
+from tests.integration.kafka_layer_support import PATIENCE, create_config, peer_process, read, running_layer
 
 
 @pytest.fixture(scope="module")
@@ -110,4 +110,26 @@ async def test_an_unreachable_broker_is_named_in_bounded_time() -> None:
     with pytest.raises(BrokerUnavailable, match=r"127\.0\.0\.1:1"):
         await layer.start()
     assert not layer.ready
+    await layer.close()
+
+
+async def test_a_layer_that_found_no_broker_at_its_start_recovers_by_itself(broker: DevStack) -> None:
+    """Unready and saying why until Kafka is there; then ready without a hand."""
+    config = create_config(broker.addresses()["KAFKA_BOOTSTRAP_SERVERS"])
+    await asyncio.to_thread(broker.stop, "kafka")
+    layer = KafkaChannelLayer(**config, start_timeout=0.5)
+    try:
+        with pytest.raises(BrokerUnavailable):
+            await layer.start()
+        assert not layer.ready
+    finally:
+        await asyncio.to_thread(broker.start, "kafka")
+    async with asyncio.timeout(PATIENCE):
+        while not layer.ready:
+            with suppress(BrokerUnavailable):
+                await layer.start()
+    subscription = layer.subscription()
+    await subscription.join("room.late")
+    await layer.publish("room.late", {"n": 1})
+    assert await read(subscription, 1) == [1]
     await layer.close()

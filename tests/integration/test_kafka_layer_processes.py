@@ -5,7 +5,7 @@ import random
 import time
 from bisect import bisect_right
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
@@ -66,9 +66,9 @@ async def test_a_record_sent_right_after_a_join_is_never_missed(config: dict[str
 
 
 async def test_a_message_sent_right_after_group_add_is_never_missed(config: dict[str, Any], peer: Peer) -> None:
-    """200 times, with a new channel and a new group each."""
+    """1,000 times, with a new channel and a new group each."""
     async with running_layer(config) as layer:
-        for n in range(200):
+        for n in range(1000):
             channel = await layer.new_channel()
             await layer.group_add(f"add.{n}", channel)
             await peer.do("group_send", f"add.{n}", {"n": n})
@@ -92,6 +92,26 @@ async def test_all_members_see_the_order_of_the_log(config: dict[str, Any], peer
         assert [n for n in seen[0] if n < 1000] == list(range(1000))
         assert [n for n in seen[0] if n >= 1000] == list(range(1000, 2000))
         assert [position.offset for position in ours] == sorted(position.offset for position in ours)
+
+
+async def test_150_members_in_three_processes_each_get_everything_once_in_order() -> None:
+    """Two more processes send 2,000 messages each; what a sender sent comes in the sender's order."""
+    config = {**create_config(), "capacity": 5000}
+    with ExitStack() as stack:
+        readers = [stack.enter_context(peer_process(config)) for _ in range(3)]
+        senders = {name: stack.enter_context(peer_process(config)) for name in ("a", "b")}
+        for reader in readers:
+            await reader.do("read_as_members", "crowd", 50, list(senders), 2000)
+        await asyncio.gather(*[sender.do("flood", "crowd", name, 2000) for name, sender in senders.items()])
+        assert await asyncio.gather(*[reader.do("members_done") for reader in readers]) == [50, 50, 50]
+
+
+async def test_connections_that_come_and_go_leave_no_memory_behind() -> None:
+    """10,000 of them: less than 5 MiB more than after the first 1,000. What they did not read stays until it expires."""
+    with peer_process({**create_config(), "expiry": 1}) as peer:
+        sizes = [await peer.do("churn", 1000) for _ in range(10)]
+    print("KiB after each 1,000:", sizes)
+    assert sizes[-1] - sizes[0] < 5 * 1024
 
 
 async def test_a_channel_of_another_process_is_refused_not_forgotten(config: dict[str, Any], peer: Peer) -> None:

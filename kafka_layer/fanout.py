@@ -85,8 +85,8 @@ class Fanout:
         self._tails: dict[tuple[str, int], Tail] = {}
         self._groups: dict[str, Group] = {}
         self._hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
-        # Who waits for control records -> those that the reader has not come to yet.
-        self._milestones: dict[asyncio.Future[None], set[Position]] = {}
+        # Who waits for the reader to come somewhere -> the places that it had not come to when this was looked at.
+        self._milestones: dict[asyncio.Future[None], list[Position]] = {}
         self._closed: LayerClosed | None = None
 
     # The reader's side
@@ -109,6 +109,7 @@ class Fanout:
             with self.lock:
                 self._take_in(message, arrived, touched, wakeups)
         self.counters.add("records_read", len(messages))
+        self._pass_milestones(wakeups)
         self._tell(touched)
         wakeups.flush()
 
@@ -118,14 +119,17 @@ class Fanout:
             tail = self._tails[end.topic, end.partition]
             tail.read_through = max(tail.read_through, end.offset - 1)
             tail.behind_since = None
+        wakeups = Wakeups()
+        self._pass_milestones(wakeups)
+        wakeups.flush()
 
-    async def obeyed(self, positions: Iterable[Position]) -> None:
-        """Wait until the control records at these positions have been read here. Raises LayerClosed."""
+    async def reach(self, positions: Iterable[Position]) -> None:
+        """Wait until this process has read up to all these positions. Raises LayerClosed."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         with self.lock:
-            ahead = {p for p in positions if p.offset > self._tails[p.topic, p.partition].read_through}
             if self._closed is not None:
                 raise self._closed
+            ahead = self._ahead(positions)
             if not ahead:
                 return
             self._milestones[future] = ahead
@@ -240,7 +244,17 @@ class Fanout:
             group = self._groups.get(name)
             return group.ring.find(id) if group is not None else None
 
-    # Helpers; whoever calls them holds the lock, except for _tell
+    # Helpers; whoever calls them holds the lock, except for _tell and _pass_milestones
+
+    def _ahead(self, positions: Iterable[Position]) -> list[Position]:
+        return [p for p in positions if p.offset > self._tails[p.topic, p.partition].read_through]
+
+    def _pass_milestones(self, wakeups: Wakeups) -> None:
+        with self.lock:
+            for future, positions in self._milestones.items():
+                self._milestones[future] = self._ahead(positions)
+                if not self._milestones[future]:
+                    wakeups.add(future)
 
     def _take_in(self, message: Message, arrived: float, touched: set[Group], wakeups: Wakeups) -> None:
         position = topic, partition, offset = position_of(message)
@@ -254,10 +268,6 @@ class Fanout:
             return
         if key == CONTROL_KEY:
             self._obey(message, position, touched)
-            for future, ahead in self._milestones.items():
-                ahead.discard(position)
-                if not ahead:
-                    wakeups.add(future)
             return
         headers = headers_of(message)
         group = self._groups.get(key)

@@ -173,6 +173,10 @@ class KafkaChannelLayer(BaseChannelLayer):  # type: ignore[misc]
         """The last position of the group's partition that this process has read."""
         return self._engine.fanout.end(group)
 
+    async def reach(self, position: Position) -> None:
+        """Wait until this process has read up to `position`, for ever where there is no such. Raises LayerClosed."""
+        await self._engine.fanout.reach([position])
+
     def find(self, group: str, id: str) -> Record | None:
         """The record with this id, while the ring has it."""
         return self._engine.fanout.find(group, id)
@@ -296,7 +300,7 @@ class KafkaChannelLayer(BaseChannelLayer):  # type: ignore[misc]
             partitions = range(engine.incarnation(self._routes.own_topic).partitions)
             positions = await self._command({"do": "flush"}, partitions=partitions)
             await asyncio.to_thread(engine.delete_before, positions)
-            await asyncio.wait_for(engine.fanout.obeyed(positions), self._start_timeout)
+            await asyncio.wait_for(engine.fanout.reach(positions), self._start_timeout)
 
     # Helpers
 

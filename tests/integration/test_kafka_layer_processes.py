@@ -107,7 +107,7 @@ async def test_150_members_in_three_processes_each_get_everything_once_in_order(
 
 
 async def test_connections_that_come_and_go_leave_no_memory_behind() -> None:
-    """10,000 of them: less than 5 MiB more than after the first 1,000. What they did not read stays until it expires."""
+    """10,000 of them: less than 5 MiB more than after the first 1,000, once what they did not read has expired."""
     with peer_process({**create_config(), "expiry": 1}) as peer:
         sizes = [await peer.do("churn", 1000) for _ in range(10)]
     print("KiB after each 1,000:", sizes)

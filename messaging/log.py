@@ -7,6 +7,7 @@ from confluent_kafka import TopicCollection
 from confluent_kafka.admin import AdminClient
 from django.db import connection, transaction
 
+from events.models import ConsumedOffset
 from events.topics import Topic
 from messaging.cursor import Cursor
 from messaging.database import in_database
@@ -77,12 +78,14 @@ def current_epoch(bootstrap_servers: str) -> int:
 
 @transaction.atomic
 def epoch_of(topic: str, topic_id: str) -> int:
-    """The epoch on record for `topic_id`; the next one is given to an id that is seen for the first time."""
+    """The epoch on record for `topic_id`; the next one is given to an id that is seen for the first time, and then
+    nothing of the new log is stored yet."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [EPOCH_LOCK])
     known = LogEpoch.objects.filter(topic=topic, topic_id=topic_id).first()
     if known is None:
         epoch = LogEpoch.objects.filter(topic=topic).count() + 1
         known = LogEpoch.objects.create(topic=topic, topic_id=topic_id, epoch=epoch)
+        ConsumedOffset.objects.filter(topic=topic).delete()
         logger.info("%s has the id %s: epoch %d.", topic, topic_id, epoch)
     return known.epoch

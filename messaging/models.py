@@ -1,15 +1,12 @@
 """Messages as they are stored, and the epochs of the log they come from."""
 
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from django.conf import settings
 from django.db import models
 
 from messaging.cursor import Cursor
 from rooms.models import Room
-
-if TYPE_CHECKING:
-    pass
 
 
 class LogEpoch(models.Model):

@@ -1,5 +1,6 @@
 """Entering a room's stream, also in the middle: the ring where it reaches back far enough, else rows, then the ring."""
 
+import asyncio
 import logging
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,8 @@ logger = logging.getLogger(__name__)
 
 # More rows than this are not pushed at a socket; the client reads the history instead.
 MAX_ROWS = 2000
+# Another process may have read further than this one when it gave the cursor out.
+REACH_DEADLINE = 3.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +33,10 @@ class Resumed:
 async def enter_stream(log: RoomLog, subscription: Any, room: int, after: Cursor | None) -> Resumed:
     """Join a room's group on `subscription` from now on, or from behind `after`.
 
-    Where the gap since `after` cannot be filled (another epoch, too many rows, storage that stands still) the member
-    is live from now on and `recovered` is false: never a silent hole.
+    Where the gap since `after` cannot be filled (another epoch, a log that ends before it, too many rows, storage that
+    stands still) the member is live from now on and `recovered` is false: never a silent hole.
     """
-    if after is not None and after.epoch == log.epoch:
+    if after is not None and after.epoch == log.epoch and await _is_reached(log, room, after):
         live_from = await _join_behind(log, subscription, room, after)
         if live_from is not None:
             return Resumed(live_from, [], recovered=True)
@@ -42,6 +45,18 @@ async def enter_stream(log: RoomLog, subscription: Any, room: int, after: Cursor
             return resumed
     joined = await subscription.join(group_of(room))
     return Resumed(log.cursor(joined.live_from), [], recovered=after is None)
+
+
+async def _is_reached(log: RoomLog, room: int, cursor: Cursor) -> bool:
+    """Whether this process has read up to `cursor`, now or in a moment. A log that was cut off does not get there, and
+    who waits behind its end would hear nothing."""
+    position = log.layer.end(group_of(room))._replace(offset=cursor.offset)
+    try:
+        await asyncio.wait_for(log.layer.reach(position), REACH_DEADLINE)
+    except TimeoutError:
+        logger.warning("A resume asked for offset %d, and the log ends before it.", cursor.offset)
+        return False
+    return True
 
 
 async def _join_behind(log: RoomLog, subscription: Any, room: int, cursor: Cursor) -> Cursor | None:

@@ -69,6 +69,20 @@ async def test_a_cursor_of_a_former_log_is_not_recovered(chat: Chat):
         assert answer["recovered"] is False
 
 
+async def test_a_cursor_behind_the_end_of_the_log_is_not_recovered(chat: Chat):
+    """A log that was cut off does not get there; waiting for it in silence would be a hole."""
+    web = chat.web()
+    (token,) = chat.tokens(1).values()
+    room = create_room(web.url, token)
+    async with ChatClient(web.url, token) as client:
+        cursor = (await client.subscribe(room))["cursor"]
+        place, offset = cursor.rsplit("-", 1)
+        answer = await client.subscribe(room, after=f"{place}-{int(offset) + 100_000}")
+        assert answer["recovered"] is False
+        await client.say(room, "live")
+        await client.until(lambda client: client.texts(room) == ["live"])
+
+
 def long_texts() -> list[str]:
     """More than the 4 MB of a room's newest records that a server remembers."""
     return [f"missed {n} ".ljust(3900, "x") for n in range(1200)]

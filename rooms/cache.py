@@ -2,16 +2,13 @@
 
 from collections.abc import Sequence
 
-from confluent_kafka import KafkaException, Producer
-
 from accounts.cache import VersionedCache, decode_versioned
 from events.consumer import ReceivedRecord
 from events.envelope import Envelope
+from events.producing import ConfirmingProducer, OutgoingRecord
 from events.schemas import EventType
 from events.topics import Topic
 from rooms.services import ROOM_LIST
-
-TIMEOUT = 10.0  # seconds
 
 
 class RoomCacheHandler:
@@ -19,15 +16,7 @@ class RoomCacheHandler:
 
     def __init__(self, cache: VersionedCache, bootstrap_servers: str) -> None:
         self._cache = cache
-        self._producer = Producer(
-            {
-                "bootstrap.servers": bootstrap_servers,
-                "client.id": "room-notifications",
-                "enable.idempotence": True,
-                "partitioner": "murmur2_random",
-                "message.timeout.ms": int(TIMEOUT * 1000) - 1000,
-            }
-        )
+        self._producer = ConfirmingProducer(bootstrap_servers, client_id="room-notifications")
 
     def start_offset(self, partition: int) -> int | None:
         return None
@@ -43,15 +32,8 @@ class RoomCacheHandler:
 
     def _notify(self, envelopes: Sequence[Envelope]) -> None:
         """Pass events on to the room list with their ids, by which readers drop repeats."""
-        failures: list[object] = []
-        for envelope in envelopes:
-            self._producer.produce(
-                Topic.ROOM_NOTIFICATION.value,
-                key=ROOM_LIST,
-                value=envelope.encode(),
-                headers={"id": envelope.id, "type": envelope.type, "version": str(envelope.version)},
-                on_delivery=lambda error, _: failures.append(error) if error is not None else None,
-            )
-        waiting = self._producer.flush(TIMEOUT)
-        if failures or waiting:
-            raise KafkaException(failures[0] if failures else "Room notifications were not confirmed in time.")
+        records = [
+            OutgoingRecord(ROOM_LIST, e.encode(), {"id": e.id, "type": e.type, "version": str(e.version)})
+            for e in envelopes
+        ]
+        self._producer.produce(Topic.ROOM_NOTIFICATION.value, records)

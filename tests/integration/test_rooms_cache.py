@@ -12,11 +12,11 @@ from confluent_kafka import KafkaException
 from django.conf import settings
 
 from accounts.cache import UserCacheHandler, VersionedCache
+from events import producing
 from events.consumer import ReceivedRecord
 from events.envelope import Envelope, InvalidRecord
 from events.schemas import EventType
 from events.topics import Topic
-from rooms import cache as rooms_cache
 from rooms.cache import RoomCacheHandler
 from tests.integration.outbox_support import reading
 
@@ -117,7 +117,7 @@ def test_who_is_told_of_a_room_finds_it(cache: VersionedCache, store: Any) -> No
 
 def test_kafka_away_is_transient(cache: VersionedCache, store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The batch is tried again; the cache has taken no harm."""
-    monkeypatch.setattr(rooms_cache, "TIMEOUT", 1.5)
+    monkeypatch.setattr(producing, "TIMEOUT", 1.5)
     handler = RoomCacheHandler(cache, "127.0.0.1:1")
     with pytest.raises(KafkaException):
         handler.store([record(room_created(700001, 1), Topic.ROOM_CREATED)])

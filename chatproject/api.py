@@ -5,6 +5,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 
 import orjson
+from django.core.exceptions import RequestDataTooBig
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from ninja import NinjaAPI
@@ -35,7 +36,11 @@ CODES_BY_STATUS = {
 
 
 # What the framework answers by itself, outside the API's own handlers.
-PLAIN_DETAILS = {404: "There is no such call.", 405: "This call does not take that method."}
+PLAIN_DETAILS = {
+    400: "The request is malformed, or asks for a host that this is not.",
+    404: "There is no such call.",
+    405: "This call does not take that method.",
+}
 
 
 def explain_plain_errors(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
@@ -95,6 +100,11 @@ def _on_missing(request: HttpRequest, error: Http404) -> HttpResponse:
 def _on_http_error(request: HttpRequest, error: HttpError) -> HttpResponse:
     code = CODES_BY_STATUS.get(error.status_code, ErrorCode.INTERNAL)
     return problem(ChatError(code, str(error)))
+
+
+@api.exception_handler(RequestDataTooBig)
+def _on_too_large(request: HttpRequest, error: RequestDataTooBig) -> HttpResponse:
+    return problem(ChatError(ErrorCode.TOO_LARGE, "The body of the request is too large."))
 
 
 @api.exception_handler(OperationalError)

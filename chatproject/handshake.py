@@ -39,17 +39,24 @@ class Handshake:
             await send({"type": "websocket.close", "code": 4001, "reason": None})
             return
         try:
-            user = await in_database(user_for_token)(token) if token else await get_user(scope)
+            user = await in_database(user_for_token)(token) if token is not None else await get_user(scope)
         except ChatError as error:
             user, scope = None, {**scope, "refusal": error}
         person = user if user is not None and user.is_authenticated else None
-        session_key = None if token else scope["session"].session_key
+        session_key = None if token is not None else scope["session"].session_key
         await self.inner({**scope, "user": person, "session_key": session_key}, receive, send)
 
     def _is_allowed_origin(self, headers: dict[bytes, bytes]) -> bool:
         origin = headers.get(b"origin", b"").decode("latin-1").lower()
         host = headers.get(b"host", b"").decode("latin-1").lower()
-        return origin in self.allowed_origins or (bool(host) and urlsplit(origin).netloc == host)
+        return origin in self.allowed_origins or (bool(host) and _host_of(origin) == host)
+
+
+def _host_of(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _bearer_token(headers: dict[bytes, bytes]) -> str | None:

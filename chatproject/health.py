@@ -1,6 +1,7 @@
 """Probes: `/health/live` says that the process answers, `/health/ready` that it can serve."""
 
 import asyncio
+import logging
 
 import redis.asyncio
 from asgiref.sync import sync_to_async
@@ -12,6 +13,8 @@ from django.urls import path
 from redis.exceptions import RedisError
 
 from kafka_layer import LayerError
+
+logger = logging.getLogger(__name__)
 
 # A probe must answer while a service hangs.
 DEADLINE = 3.0  # seconds
@@ -68,7 +71,8 @@ async def _kafka() -> str:
     except TimeoutError:
         return "the reader has not caught up yet"
     except LayerError as error:
-        return str(error)
+        logger.warning("Not ready: %s", error)  # with names of servers, which are nobody's business out there
+        return f"unreachable: {type(error).__name__}"
     return "ok" if layer.ready else "the reader has not caught up yet"
 
 

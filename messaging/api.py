@@ -1,8 +1,11 @@
 """REST: the history of a room, and sending without a socket."""
 
+import asyncio
+import logging
 from typing import Annotated, Any
 
 from asgiref.sync import async_to_sync
+from confluent_kafka import KafkaException
 from django.http import HttpRequest
 from django.utils import timezone
 from ninja import Query, Router, Schema, Status
@@ -10,15 +13,21 @@ from ninja import Query, Router, Schema, Status
 from accounts.auth import authenticated, caller
 from accounts.errors import ChatError, ErrorCode
 from events.envelope import time_text
+from kafka_layer import LayerError
 from messaging import history, protocol
 from messaging.access import read_access, require_unmuted
 from messaging.cursor import Cursor
 from messaging.frames import frame_of_row
 from messaging.history import MAX_PAGE, Page
 from messaging.hub import get_hub
+from messaging.log import RoomLog
 from messaging.protocol import SendFrame
 from messaging.sending import send_message
 from rooms.models import Room
+
+logger = logging.getLogger(__name__)
+
+START_DEADLINE = 3.0  # seconds that a request waits for a log that this process has not read yet
 
 router = Router(auth=authenticated, tags=["messages"])
 
@@ -70,9 +79,19 @@ def post_message(request: HttpRequest, room_id: int, message: MessageIn) -> Stat
 
 
 async def _send(message: SendFrame, user: int, username: str) -> Cursor:
+    return await send_message(await _started_log(), message, user=user, username=username)
+
+
+async def _started_log() -> RoomLog:
+    """The log, also when the first request to this process needs it; raise `ChatError` `unavailable` without Kafka."""
     log = get_hub().log
-    await log.start()
-    return await send_message(log, message, user=user, username=username)
+    try:
+        async with asyncio.timeout(START_DEADLINE):
+            await log.start()
+    except (LayerError, KafkaException, TimeoutError) as error:
+        logger.warning("The log cannot be read: %s", error)
+        raise ChatError(ErrorCode.UNAVAILABLE, "Kafka cannot be reached; try again.", retry_after=1) from None
+    return log
 
 
 def _require_reader(user: int, room: int) -> None:
@@ -87,8 +106,7 @@ def _read_page(room: int, query: PageQuery) -> Page:
         raise ChatError(ErrorCode.INVALID, "Give one of before, after and around at most.")
     if not 1 <= query.limit <= MAX_PAGE:
         raise ChatError(ErrorCode.INVALID, f"limit goes from 1 to {MAX_PAGE}.")
-    log = get_hub().log
-    async_to_sync(log.start)()
+    log = async_to_sync(_started_log)()
     partition = log.partition(room)
     # Before the rows: a page then holds at least all up to this place.
     stored = history.stored_cursor(epoch=log.epoch, partition=partition)

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from time import monotonic
 
 from django.db import DatabaseError, InterfaceError
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from accounts.errors import ChatError, ErrorCode
@@ -97,20 +98,25 @@ class AccessCache:
     async def watch(self) -> None:
         """Read new AccessChange rows once a second, for ever; a failing database is logged once and tried again."""
         failing = False
+        self._looked_at = monotonic()
         while True:
-            await asyncio.sleep(POLL_INTERVAL)
             try:
                 changes = await in_database(_recent_changes)()
             except (DatabaseError, InterfaceError) as error:
                 if not failing:
                     logger.warning("Access changes cannot be read: %s", error)
                 failing = True
-                continue
-            failing = False
-            self._looked_at = monotonic()
-            self._act_on(changes)
+            else:
+                failing = False
+                self._act_on(changes, since_last_look=monotonic() - self._looked_at)
+                self._looked_at = monotonic()
+            await asyncio.sleep(POLL_INTERVAL)
 
-    def _act_on(self, changes: list[AccessChange]) -> None:
+    def _act_on(self, changes: list[AccessChange], *, since_last_look: float) -> None:
+        if since_last_look > LOOK_BACK.total_seconds() / 2:
+            # Older rows than these were never seen; whatever they took away is found by reading all rights again.
+            for user in list(self._listeners):
+                self.invalidate(user, None, "kicked")
         for change in changes:
             if change.pk not in self._seen:
                 self._seen[change.pk] = change.created_at
@@ -139,4 +145,5 @@ def read_access(user: int, room: int) -> RoomAccess:
 
 
 def _recent_changes() -> list[AccessChange]:
-    return list(AccessChange.objects.filter(created_at__gt=timezone.now() - LOOK_BACK).order_by("pk"))
+    # By the database's clock, as the rows are: a web server's may differ.
+    return list(AccessChange.objects.filter(created_at__gt=Now() - LOOK_BACK).order_by("pk"))

@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from typing import Any
 
+from kafka_layer import LayerError
 from messaging.protocol import Frame
 from rooms.presence import Presence, PresenceUnavailable
 
@@ -45,7 +47,7 @@ class Attendance:
 
     async def leave(self, room: int, user: str, session: str) -> None:
         """A socket left a room on purpose; the last one of a person is announced at once."""
-        self._here.discard((room, user, session))
+        self.forget([room], user, session)
         try:
             last = await self._presence.leave(room, user, session)
         except PresenceUnavailable as error:
@@ -54,9 +56,13 @@ class Attendance:
         if last:
             await self._tell(room, {"type": "left", "room": room, "user": user})
 
+    def forget(self, rooms: Iterable[int], user: str, session: str) -> None:
+        """Renew no lease of a socket that has ended, whatever comes in the way of leaving its rooms."""
+        self._here.difference_update((room, user, session) for room in rooms)
+
     async def lose(self, room: int, user: str, session: str) -> None:
         """A socket's connection was lost; unless the person comes back in time, the sweep announces it."""
-        self._here.discard((room, user, session))
+        self.forget([room], user, session)
         try:
             await self._presence.expire_after(room, user, session, LOST_AFTER)
         except PresenceUnavailable as error:
@@ -81,7 +87,11 @@ class Attendance:
                 await self._tell(room, {"type": "left", "room": room, "user": user})
 
     async def _tell(self, room: int, frame: Frame) -> None:
-        await self._layer.group_send(live_group(room), frame)
+        """Ephemeral: what Kafka does not take is lost."""
+        try:
+            await self._layer.group_send(live_group(room), frame)
+        except LayerError as error:
+            logger.warning("A %s was not announced: %s", frame["type"], error)
 
     def _warn(self, error: PresenceUnavailable) -> None:
         if not self._unavailable:

@@ -39,6 +39,8 @@ MAX_IN_FLIGHT = 32
 ROWS_PER_FRAME = 50
 # The reason of an access change that takes nothing away.
 ADDED = "added"
+# Those that a `removed` frame may tell.
+ROOM_REASONS = frozenset({"left", "kicked", "banned", "deleted"})
 
 
 class ChatConsumer(AsyncConsumer):  # type: ignore[misc]  # Channels has no types
@@ -96,6 +98,8 @@ class Visit:
         self._follows_list = False
         # The announcement of a room that is being entered; None before the first.
         self._entering: asyncio.Task[None] | None = None
+        # The showing of the newest private news; None before the first.
+        self._private: asyncio.Task[None] | None = None
         self._in_flight = asyncio.Semaphore(MAX_IN_FLIGHT)
         # Work besides the socket's own tasks: sends that wait for acknowledgement, rights that are read again.
         self._tasks: set[asyncio.Task[None]] = set()
@@ -119,10 +123,10 @@ class Visit:
         finally:
             self._hub.access.unlisten(self._user_id, self._access_changed)
             self._subscription.close()
-            await self._leave_rooms()
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self._leave_rooms()
 
     async def _handle(self, frame: Frame) -> None:
         handler = self._handlers.get(str(frame.get("type")))
@@ -162,12 +166,14 @@ class Visit:
         for rows in _batched(stream.rows, ROWS_PER_FRAME):
             self._socket.post(*map(frame_of_row, rows))
         self._rooms.add(room)
+        # Somebody who was removed during all this was not in the room yet when the change was told.
+        await self._check_room(room, "kicked")
+        if room not in self._rooms:
+            return
         # Not to be cancelled half-way: it could then reach Redis after the leaving, and the person would seem to stay.
         entering = self._hub.attendance.enter(room, self._username, self._session, announce=not newly)
         self._entering = asyncio.create_task(entering, name="entering")
         await asyncio.shield(self._entering)
-        # Somebody who was removed during all this was not in the room yet when the change was told.
-        await self._check_room(room, "kicked")
 
     async def _become_member(self, room: int) -> bool:
         """Join a public room on the way; true when the person was no member before. Raises `ChatError`."""
@@ -233,7 +239,8 @@ class Visit:
             case "rooms":
                 news = item.render(renderer.room_list)
                 if news.private:
-                    self._spawn(self._show_private(news.private, item.render(self._hub.read_private_members)))
+                    members = item.render(self._hub.read_private_members)
+                    self._private = self._spawn(self._show_private(news.private, members, behind=self._private))
                 return news.text
             case "user":
                 for change in item.render(renderer.access_changes):
@@ -249,11 +256,15 @@ class Visit:
         elif prefix == "user":
             self._hub.access.invalidate(self._user_id, None, "signed_out")
 
-    async def _show_private(self, news: PrivateNews, members: "asyncio.Task[Members]") -> None:
-        """Pass on what is new about private rooms that the person is a member of."""
+    async def _show_private(
+        self, news: PrivateNews, members: "asyncio.Task[Members]", *, behind: "asyncio.Task[None] | None"
+    ) -> None:
+        """Pass on what is new about private rooms that the person is a member of, in the order of the batches."""
+        if behind is not None:
+            await asyncio.wait([behind])
         known = await asyncio.shield(members)
         for room, frame in news:
-            if (room, self._user_id) in known:
+            if (room, self._user_id) in known and self._follows_list:
                 self._socket.post(frame)
 
     # Rights
@@ -286,10 +297,16 @@ class Visit:
             if problem.code == ErrorCode.UNAVAILABLE or room not in self._rooms:
                 return
             await self._end_stream(room)
+            # What ended a whole account's rights is no reason of a room's.
+            reason = reason if reason in ROOM_REASONS else "kicked"
             self._socket.post({"type": "removed", "room": room, "reason": reason})
 
     async def _show_added(self, room: int) -> None:
         """A private room appears in the list of somebody who was added to it; public ones are there already."""
+        try:
+            await self._hub.access.require_member(self._user_id, room)
+        except ChatError:
+            return  # removed again: a late word of the adding must undo nothing
         state = await in_database(private_room_state)(room)
         if state is not None:
             self._socket.post({"type": "room_created", "room": state})
@@ -298,12 +315,12 @@ class Visit:
 
     async def _leave_rooms(self) -> None:
         """Announce the end of a socket that was closed; a connection that was lost keeps its leases for a while."""
-        closed = self._socket.client_code in {None, 1000, 1001}
-        attendance = self._hub.attendance
+        attendance, rooms = self._hub.attendance, list(self._rooms)
         if self._entering is not None:
             await asyncio.gather(self._entering, return_exceptions=True)
-        for room in self._rooms:
-            await (attendance.leave if closed else attendance.lose)(room, self._username, self._session)
+        attendance.forget(rooms, self._username, self._session)
+        end = attendance.leave if self._socket.was_closed else attendance.lose
+        await asyncio.gather(*[end(room, self._username, self._session) for room in rooms])
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = asyncio.create_task(work)

@@ -1,11 +1,14 @@
 """What the sockets of one web process share: the log, the access cache, the attendance."""
 
 import asyncio
+import logging
+from collections.abc import Awaitable, Callable
 from functools import cache
 
 from channels.layers import get_channel_layer
 from django.conf import settings
 
+from accounts.models import AccessChange
 from kafka_layer import Batch
 from messaging.access import AccessCache
 from messaging.attendance import Attendance
@@ -14,6 +17,10 @@ from messaging.log import RoomLog
 from messaging.render import Renderer
 from rooms.models import Membership
 from rooms.presence import Presence
+
+logger = logging.getLogger(__name__)
+
+RESTART_INTERVAL = 1.0  # seconds until a background task that failed begins again
 
 # (room pk, user pk)
 Members = frozenset[tuple[int, int]]
@@ -36,8 +43,8 @@ class Hub:
         await self.log.start()
         if not self._tasks:
             self._tasks = [
-                asyncio.create_task(self.access.watch(), name="access-watch"),
-                asyncio.create_task(self.attendance.keep(), name="attendance"),
+                asyncio.create_task(_run_on(self.access.watch), name="access-watch"),
+                asyncio.create_task(_run_on(self.attendance.keep), name="attendance"),
             ]
 
     def read_private_members(self, batch: Batch) -> "asyncio.Task[Members]":
@@ -53,6 +60,16 @@ class Hub:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+async def _run_on(work: Callable[[], Awaitable[None]]) -> None:
+    """Run what is to run for ever; a fault that it did not foresee is logged, and it begins again."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            logger.exception("%s has failed and begins again.", work.__qualname__)
+        await asyncio.sleep(RESTART_INTERVAL)
+
+
 @cache
 def get_hub() -> Hub:
     """The hub of this process."""
@@ -65,4 +82,7 @@ def get_hub() -> Hub:
 
 
 def _read_members(rooms: set[int]) -> Members:
-    return frozenset(Membership.objects.filter(room__in=rooms).values_list("room_id", "user_id"))
+    """Those of a room that was deleted are known by what took their rights away."""
+    members = Membership.objects.filter(room__in=rooms).values_list("room_id", "user_id")
+    changes = AccessChange.objects.filter(room_id__in=rooms, reason="deleted")
+    return frozenset([*members, *((change.room_id or 0, change.user_id) for change in changes)])

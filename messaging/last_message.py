@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+REST = 5.0  # seconds without Redis after it has failed
+
 
 class LastMessages:
     """Called after a commit with the rows that it stored. Redis may be away: what is stored stays stored, and the next
@@ -25,14 +28,16 @@ class LastMessages:
 
     def __init__(self, cache: VersionedCache) -> None:
         self._cache = cache
+        self._rest_until = 0.0  # monotonic seconds; a Redis that hangs must not slow down storing
 
     def __call__(self, epoch: int, partition: int, rows: "Sequence[Row]") -> None:
         newest = {row.room: (row.seq, _frame(row, epoch, partition)) for row in rows if row.seq is not None}
-        if not newest:
+        if not newest or monotonic() < self._rest_until:
             return
         try:
             self._cache.write({last_message_key(room): entry for room, entry in newest.items()})
         except RedisError as error:
+            self._rest_until = monotonic() + REST
             logger.warning("The last messages of %d rooms are not in Redis: %s", len(newest), error)
 
 

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Mapping
 
 from accounts.errors import ChatError, ErrorCode
-from kafka_layer import NotProduced, PublishFailed
+from kafka_layer import LayerClosed, NotProduced, PublishFailed
 from messaging import history
 from messaging.cursor import Cursor
 from messaging.database import in_database
@@ -37,6 +37,8 @@ async def send_message(log: RoomLog, message: SendFrame, *, user: int, username:
         position = await log.layer.publish(group_of(message.room), envelope, id=message.id)
     except NotProduced as error:
         raise ChatError(ErrorCode.UNAVAILABLE, "The message was not sent; send it again.", retry_after=1) from error
+    except LayerClosed as error:
+        raise ChatError(ErrorCode.UNAVAILABLE, "The server stops; send the message again.", retry_after=1) from error
     except PublishFailed as error:
         raise ChatError(ErrorCode.UNKNOWN, "The message may be stored; send it again with retry.") from error
     return log.cursor(position)

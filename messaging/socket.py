@@ -57,6 +57,12 @@ class Socket:
         self._pings = 0
         self._timer: asyncio.TimerHandle | None = None
 
+    @property
+    def was_closed(self) -> bool:
+        """Whether it ended on purpose, by its client or since its person may not stay, and was not just lost."""
+        ours = self._closing.result() if self._closing.done() else None
+        return self.client_code in {1000, 1001} or ours in {CloseCode.SIGNED_OUT, CloseCode.DEACTIVATED}
+
     def post(self, *frames: Frame) -> None:
         """Queue frames for the writer; they leave in order, ahead of batches not yet taken."""
         if len(self._answers) >= MAX_WAITING_ANSWERS:

@@ -56,6 +56,10 @@ async def test_a_stranger_learns_nothing_of_a_private_room(chat: Chat):
         assert room not in [frame["room"]["id"] for frame in client.of_type("room_created")]
         assert (await client.subscribe(room))["code"] == "not_found"
         assert (await client.say(room, "hello?"))["code"] == "not_found"
+        for gone in (room, public):
+            await asyncio.to_thread(call, web.url, owner, "DELETE", f"/rooms/{gone}")
+        await own.until(lambda c: {room, public} <= {frame["room"] for frame in c.of_type("room_deleted")})
+        await client.until(lambda c: c.of_type("room_deleted") == [{"type": "room_deleted", "room": public}])
 
 
 async def test_one_must_be_a_member_to_speak_in_a_public_room(chat: Chat):

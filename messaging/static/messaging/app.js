@@ -88,7 +88,12 @@ function enter(user) {
 
   connection.addEventListener("open", ({ detail: welcome }) => {
     // Somebody else has signed in in another tab; this page is about a person who is gone.
-    if (welcome.user !== user) location.reload();
+    // Its script runs on until the page is gone, and must not say this person's words as the other.
+    if (welcome.user !== user) {
+      connection.close();
+      location.reload();
+      return;
+    }
     readRooms();
     room.resume();
     sender.resume();

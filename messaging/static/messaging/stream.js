@@ -99,8 +99,9 @@ export class Stream extends EventTarget {
   }
 
   take(frame) {
-    if (frame.id === this.#request && frame.type === "subscribed") this.#start(frame);
-    else if (frame.id === this.#request && frame.type === "error") this.#refused(new Problem(frame));
+    const answer = this.#request !== null && frame.id === this.#request;
+    if (answer && frame.type === "subscribed") this.#start(frame);
+    else if (answer && frame.type === "error") this.#refused(new Problem(frame));
     else if (frame.room === this.#room && this.#live) this.#follow(frame);
   }
 

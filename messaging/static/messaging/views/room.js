@@ -5,7 +5,6 @@ import { Composer } from "./composer.js";
 import { TimelineView } from "./timeline.js";
 
 const KINDS = { public: "Public room", private: "Private room", direct: "Direct" };
-const READ = 3_000; // milliseconds between two marks of what was read
 
 export class RoomView {
   #section = document.getElementById("room");
@@ -15,7 +14,6 @@ export class RoomView {
   #stream = null;
   #here = null; // how many people are in the room; null: not known
   #unread = 0;
-  #read = { cursor: null, timer: null };
   #user;
   #connection;
   #rooms;
@@ -57,7 +55,6 @@ export class RoomView {
     this.#room = room;
     this.#here = null;
     this.#unread = 0;
-    this.#read.cursor = null;
     this.#stream = room && this.#listen(new Stream({ connection: this.#connection, room: room.id }));
     for (const part of [...this.#section.children]) {
       if (part.id !== "newest") part.hidden = (room === null) !== part.classList.contains("placeholder");
@@ -116,24 +113,10 @@ export class RoomView {
     this.#kind.textContent = [KINDS[room.kind], this.#here && `${this.#here} here`].filter(Boolean).join(" · ");
   }
 
-  /** Tell the list, and now and then the server, how far the person has read. */
+  /** Tell the list how much the person has not read. */
   #seen() {
     if (this.#room === null || this.#stream === null) return;
-    if (!document.hidden && this.#timeline.following) {
-      this.#unread = 0;
-      this.#markRead();
-    }
+    if (!document.hidden && this.#timeline.following) this.#unread = 0;
     this.#rooms.setUnread(this.#room.id, this.#unread);
-  }
-
-  #markRead() {
-    const cursor = this.#stream.cursor;
-    if (cursor === null || cursor === this.#read.cursor || this.#read.timer !== null) return;
-    this.#read.cursor = cursor;
-    this.#connection.send({ type: "read", room: this.#room.id, cursor });
-    this.#read.timer = setTimeout(() => {
-      this.#read.timer = null;
-      this.#seen();
-    }, READ);
   }
 }

@@ -136,7 +136,7 @@ class OutboxPoller:
 
     def _wait_out_outage(self) -> None:
         """Commits call in vain while Kafka is away: only `stop` and the lease's loss end this wait."""
-        self._stopping.wait(_jittered(min(MAX_OUTAGE_BACKOFF, 0.1 * 2**self._outages)))
+        self._stopping.wait(_jittered(min(MAX_OUTAGE_BACKOFF, 0.1 * 2 ** min(self._outages, 10))))
 
     def _keep_house(self) -> None:
         now = monotonic()

@@ -157,8 +157,15 @@ def member_of(user: str, session: str) -> str:
 
 
 async def _in_time(call: Awaitable[Any]) -> Any:
+    """Wait for a call in a task of its own: the client may swallow a cancellation, and the caller would live on. A call
+    that nobody waits for any more ends by the time-out of its socket."""
+    task = asyncio.ensure_future(call)
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())  # it may have no other reader
+    done, _ = await asyncio.wait([task], timeout=DEADLINE)
+    if not done:
+        task.cancel()
+        raise PresenceUnavailable(f"Redis: no answer in {DEADLINE:g} s")
     try:
-        async with asyncio.timeout(DEADLINE):
-            return await call
+        return task.result()
     except (RedisError, OSError, TimeoutError) as error:
         raise PresenceUnavailable(f"Redis: {type(error).__name__} {error}".rstrip()) from error

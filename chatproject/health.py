@@ -13,6 +13,7 @@ from django.urls import path
 from redis.exceptions import RedisError
 
 from kafka_layer import LayerError
+from messaging.hub import get_hub
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +30,9 @@ async def ready(request: HttpRequest) -> HttpResponse:
     names = ("database", "redis", "kafka")
     results = await asyncio.gather(_database(), _redis(), _kafka())
     checks = dict(zip(names, results, strict=True))
-    good = all(result == "ok" for result in results)
+    if get_hub().draining:
+        checks["server"] = "stopping"
+    good = all(result == "ok" for result in checks.values())
     return JsonResponse({"ready": good, "checks": checks}, status=200 if good else 503)
 
 

@@ -24,7 +24,8 @@ async def test_without_postgresql_calls_and_frames_are_unavailable_until_it_is_b
             assert (answer["type"], answer["code"]) == ("error", "unavailable")
             with pytest.raises(urllib.error.HTTPError) as refusal:
                 await asyncio.to_thread(call, web.url, token, "GET", "/rooms")
-            assert refusal.value.code == 503
+            with refusal.value as problem:
+                assert problem.code == 503
             assert (await client.say(room, "rights that are known hold on"))["type"] == "ack"
             assert not await asyncio.to_thread(web.is_ready)
         finally:

@@ -166,6 +166,10 @@ CHANNEL_LAYERS = {
     }
 }
 
+# What a person may send: messages a second on each web process, and how many at once.
+MESSAGE_RATE = float(os.environ.get("MESSAGE_RATE", "10"))
+MESSAGE_BURST = int(os.environ.get("MESSAGE_BURST", "50"))
+
 AUTH_USER_MODEL = "accounts.User"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},

@@ -26,7 +26,7 @@ from messaging.models import Message
 from messaging.protocol import CloseCode, Frame, SendFrame, Text
 from messaging.render import PrivateNews
 from messaging.resume import enter_stream
-from messaging.sending import send_message
+from messaging.sending import require_rate, send_message
 from messaging.socket import Receive, Send, Socket
 from rooms.services import ROOM_LIST, join_room, private_room_state
 
@@ -236,6 +236,7 @@ class Visit:
 
     async def _send(self, frame: Frame) -> None:
         message = protocol.parse_send(frame, protocol.require_room(frame))
+        require_rate(self._hub.rate, self._user_id)
         await self._hub.access.require_speaker(self._user_id, message.room)
         if message.retry:
             # Its look-up takes a while; messages behind it must not overtake it.

@@ -17,6 +17,7 @@ from messaging.attendance import Attendance
 from messaging.database import in_database
 from messaging.drain import drain_on_signals
 from messaging.log import RoomLog
+from messaging.rate import MessageRate
 from messaging.render import Renderer
 from rooms.models import Membership
 from rooms.presence import Presence
@@ -42,12 +43,13 @@ class Visit(Protocol):
 
 
 class Hub:
-    """`log` serves any event loop; `access` and `attendance` belong to the one that serves the sockets."""
+    """`log` and `rate` serve any event loop; `access` and `attendance` belong to the one that serves the sockets."""
 
-    def __init__(self, log: RoomLog, access: AccessCache, attendance: Attendance) -> None:
+    def __init__(self, log: RoomLog, access: AccessCache, attendance: Attendance, rate: MessageRate) -> None:
         self.log = log
         self.access = access
         self.attendance = attendance
+        self.rate = rate
         # One for all sockets: batches share renderings by the function that makes them.
         self.renderer = Renderer(log)
         # The people who are served here now, each on one socket.
@@ -112,6 +114,7 @@ def get_hub() -> Hub:
         RoomLog(layer, bootstrap_servers=settings.KAFKA_BOOTSTRAP_SERVERS),
         AccessCache(),
         Attendance(layer, Presence(settings.REDIS_URL, **settings.REDIS_OPTIONS)),
+        MessageRate(rate=settings.MESSAGE_RATE, burst=settings.MESSAGE_BURST),
     )
 
 

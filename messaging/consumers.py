@@ -56,7 +56,8 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]  # Channels has no type
         await receive()  # websocket.connect
         hub = get_hub()
         try:
-            await hub.start()
+            if not hub.draining:
+                await hub.start()
         except (LayerError, KafkaException, DatabaseError, InterfaceError, TimeoutError) as error:
             # Nothing could be delivered completely; the client comes back, and readiness says why.
             logger.warning("A socket was refused, since the log cannot be read: %s", error)

@@ -111,7 +111,7 @@ def get_hub() -> Hub:
     """The hub of this process."""
     layer = get_channel_layer()
     return Hub(
-        RoomLog(layer, bootstrap_servers=settings.KAFKA_BOOTSTRAP_SERVERS),
+        RoomLog(layer),
         AccessCache(),
         Attendance(layer, Presence(settings.REDIS_URL, **settings.REDIS_OPTIONS)),
         MessageRate(rate=settings.MESSAGE_RATE, burst=settings.MESSAGE_BURST),

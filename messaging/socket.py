@@ -15,7 +15,7 @@ from django.db import InterfaceError, OperationalError
 from prometheus_client import Counter
 
 from accounts.errors import ChatError, ErrorCode
-from kafka_layer import LayerClosed
+from kafka_layer import LayerClosed, LayerError
 from messaging import protocol
 from messaging.flow import FlowControl
 from messaging.protocol import CloseCode, Frame, Text
@@ -177,9 +177,9 @@ class Socket:
                 await self._handle(frame)
             except ChatError as problem:
                 self.post_error(protocol.frame_id(frame), problem)
-            except (OperationalError, InterfaceError) as error:
-                logger.warning("A frame of the type %.40r met no database: %s", frame.get("type"), error)
-                away = ChatError(ErrorCode.UNAVAILABLE, "The database cannot answer now; try again.", retry_after=1)
+            except (OperationalError, InterfaceError, LayerError) as error:
+                logger.warning("A frame of the type %.40r met no service: %s", frame.get("type"), error)
+                away = ChatError(ErrorCode.UNAVAILABLE, "The server cannot do this now; try again.", retry_after=1)
                 self.post_error(protocol.frame_id(frame), away)
             except Exception:
                 logger.exception("Handling a frame of the type %.40r failed.", frame.get("type"))

@@ -5,7 +5,6 @@ import logging
 
 import redis.asyncio
 from asgiref.sync import sync_to_async
-from channels.layers import get_channel_layer
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -13,6 +12,7 @@ from django.urls import path
 from redis.exceptions import RedisError
 
 from kafka_layer import LayerError
+from messaging.hub import get_hub
 
 logger = logging.getLogger(__name__)
 
@@ -64,16 +64,18 @@ async def _redis() -> str:
 
 
 async def _kafka() -> str:
-    layer = get_channel_layer()
+    hub = get_hub()
+    if hub.draining:
+        return "the server stops"
     try:
         async with asyncio.timeout(DEADLINE):
-            await layer.start()
+            await hub.log.start()
     except TimeoutError:
         return "the reader has not caught up yet"
-    except LayerError as error:
+    except (LayerError, DatabaseError, InterfaceError) as error:
         logger.warning("Not ready: %s", error)  # with names of servers, which are nobody's business out there
         return f"unreachable: {type(error).__name__}"
-    return "ok" if layer.ready else "the reader has not caught up yet"
+    return "ok" if hub.log.layer.ready else "the reader has not caught up yet"
 
 
 urlpatterns = [path("live", live), path("ready", ready)]

@@ -12,6 +12,8 @@ import django_stubs_ext
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
+from events.topics import TOPICS, Topic
+
 # Django's generic classes (ModelAdmin, BaseUserManager …) take their type arguments at run time too.
 django_stubs_ext.monkeypatch()
 
@@ -156,15 +158,23 @@ CHANNEL_LAYERS = {
         "BACKEND": "kafka_layer.KafkaChannelLayer",
         "CONFIG": {
             "bootstrap_servers": KAFKA_BOOTSTRAP_SERVERS,
-            "topic": "chat.message.notification",
+            "topic": Topic.MESSAGE_NOTIFICATION.value,
             "routes": [
-                {"pattern": "room.*", "topic": "chat.message.created", "format": "json"},
-                {"pattern": "rooms", "topic": "chat.room.notification", "format": "json"},
-                {"pattern": "user.*", "topic": "chat.room.notification", "format": "json"},
+                {"pattern": "room.*", "topic": Topic.MESSAGE_CREATED.value, "format": "json"},
+                {"pattern": "rooms", "topic": Topic.ROOM_NOTIFICATION.value, "format": "json"},
+                {"pattern": "user.*", "topic": Topic.ROOM_NOTIFICATION.value, "format": "json"},
             ],
+            "partitions": {
+                topic.value: TOPICS[topic].partitions
+                for topic in (Topic.MESSAGE_NOTIFICATION, Topic.MESSAGE_CREATED, Topic.ROOM_NOTIFICATION)
+            },
         },
     }
 }
+
+# What a person may send: messages a second on each web process, and how many at once.
+MESSAGE_RATE = float(os.environ.get("MESSAGE_RATE", "10"))
+MESSAGE_BURST = int(os.environ.get("MESSAGE_BURST", "50"))
 
 AUTH_USER_MODEL = "accounts.User"
 AUTH_PASSWORD_VALIDATORS = [

@@ -99,6 +99,11 @@ class Engine:
                 self._waiters.discard(waiter)
         return self.fanout
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing is received here any more, because it was closed or because the reader has ended."""
+        return self._closed is not None
+
     def shared(self, channel: str) -> SharedChannel:
         """The reader of a channel that other processes may read too; it lives as long as this."""
         with self._lock:

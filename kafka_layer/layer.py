@@ -104,17 +104,28 @@ class KafkaChannelLayer(BaseChannelLayer):  # type: ignore[misc]
     async def start(self) -> None:
         """Connect, and read the tails up to their ends. Raises LayerError saying what is in the way; the attempt goes
         on behind the scenes, and `ready` tells when it has succeeded. Starting twice is fine.
+
+        A layer that has ended by itself, since a topic was created anew or its reader died, begins anew: whoever was a
+        member before has got LayerClosed, and `topic_id` tells whether positions of before still mean something.
         """
+        engine = self._engine
+        if engine.has_ended:
+            await self._end(engine)
         await self._engine.start()
 
     async def close(self) -> None:
         """Wait for what is being sent, then end threads and connections. Whoever waits for records gets LayerClosed.
         Closing twice is fine; using the layer again starts it anew.
         """
-        with self._lock:
-            engine, self._current = self._current, None
+        engine = self._current
         if engine is not None:
-            await asyncio.to_thread(engine.close)
+            await self._end(engine)
+
+    async def _end(self, engine: Engine) -> None:
+        with self._lock:
+            if self._current is engine:
+                self._current = None
+        await asyncio.to_thread(engine.close)
 
     @property
     def ready(self) -> bool:

@@ -22,7 +22,7 @@ from messaging.history import MAX_PAGE, Page
 from messaging.hub import get_hub
 from messaging.log import RoomLog
 from messaging.protocol import SendFrame
-from messaging.sending import send_message
+from messaging.sending import require_rate, send_message
 from rooms.models import Room
 
 logger = logging.getLogger(__name__)
@@ -64,6 +64,7 @@ def post_message(request: HttpRequest, room_id: int, message: MessageIn) -> Stat
     """Send a message without a socket, with the same rules; answers with the message's frame."""
     user = caller(request)
     checked = protocol.parse_send(message.dict(), room_id)
+    require_rate(get_hub().rate, user.pk)
     require_unmuted(read_access(user.pk, room_id))
     cursor = async_to_sync(_send)(checked, user.pk, user.username)
     frame = protocol.message(

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from channels.consumer import AsyncConsumer
@@ -22,10 +23,10 @@ from messaging.frames import frame_of_row
 from messaging.hub import Hub, Members, get_hub
 from messaging.log import group_of
 from messaging.models import Message
-from messaging.protocol import CloseCode, Frame, SendFrame
+from messaging.protocol import CloseCode, Frame, SendFrame, Text
 from messaging.render import PrivateNews
 from messaging.resume import enter_stream
-from messaging.sending import send_message
+from messaging.sending import require_rate, send_message
 from messaging.socket import Receive, Send, Socket
 from rooms.services import ROOM_LIST, join_room, private_room_state
 
@@ -35,6 +36,8 @@ connections = Gauge("chat_connections", "WebSockets of signed-in people on this 
 
 # Messages of one socket that wait for their acknowledgement; what comes on top waits in the queue of frames.
 MAX_IN_FLIGHT = 32
+# How long a socket that is drained waits for them: longer than Kafka may take to confirm or to fail.
+ANSWER_DEADLINE = 6.0  # seconds
 # Rows of a resume in one WebSocket frame; many client libraries refuse frames over 1 MiB.
 ROWS_PER_FRAME = 50
 # The reason of an access change that takes nothing away.
@@ -53,7 +56,8 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]  # Channels has no type
         await receive()  # websocket.connect
         hub = get_hub()
         try:
-            await hub.start()
+            if not hub.draining:
+                await hub.start()
         except (LayerError, KafkaException, DatabaseError, InterfaceError, TimeoutError) as error:
             # Nothing could be delivered completely; the client comes back, and readiness says why.
             logger.warning("A socket was refused, since the log cannot be read: %s", error)
@@ -62,8 +66,9 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]  # Channels has no type
         subprotocol = protocol.SUBPROTOCOL if protocol.SUBPROTOCOL in scope.get("subprotocols", ()) else None
         # A browser cannot read the status of a refused handshake, so nobody is accepted too, and closed at once.
         await send({"type": "websocket.accept", "subprotocol": subprotocol})
-        if scope["user"] is None:
-            await send({"type": "websocket.close", "code": int(_refusal_code(scope.get("refusal")))})
+        refusal = CloseCode.RESTART if hub.draining else _refusal_code(scope)
+        if refusal is not None:
+            await send({"type": "websocket.close", "code": int(refusal)})
             return
         with connections.track_inprogress():
             await Visit(hub, scope["user"], scope["session_key"], receive, send).serve()
@@ -74,7 +79,11 @@ def _batched(rows: Sequence[Message], size: int) -> Iterator[Sequence[Message]]:
         yield rows[start : start + size]
 
 
-def _refusal_code(refusal: ChatError | None) -> CloseCode:
+def _refusal_code(scope: dict[str, Any]) -> CloseCode | None:
+    """Why a person is not served; None for one who is."""
+    if scope["user"] is not None:
+        return None
+    refusal: ChatError | None = scope.get("refusal")
     if refusal is not None and refusal.code == ErrorCode.FORBIDDEN:
         return CloseCode.DEACTIVATED
     return CloseCode.SIGNED_OUT
@@ -101,8 +110,11 @@ class Visit:
         # The showing of the newest private news; None before the first.
         self._private: asyncio.Task[None] | None = None
         self._in_flight = asyncio.Semaphore(MAX_IN_FLIGHT)
-        # Work besides the socket's own tasks: sends that wait for acknowledgement, rights that are read again.
+        # Sends that wait for their acknowledgement.
+        self._sends: set[asyncio.Task[None]] = set()
+        # Other work besides the socket's own tasks, such as rights that are read again.
         self._tasks: set[asyncio.Task[None]] = set()
+        self._ended = asyncio.Event()
         self._handlers: dict[str, Callable[[Frame], Awaitable[None]]] = {
             "subscribe": self._subscribe,
             "unsubscribe": self._unsubscribe,
@@ -113,6 +125,7 @@ class Visit:
         """Serve the socket to its end, then leave everything behind as it was found."""
         welcome = protocol.welcome(self._username)
         self._session = welcome["session"]
+        self._hub.visits.add(self)
         self._hub.access.listen(self._user_id, self._access_changed)
         try:
             await self._subscription.join(f"user.{self._user_id}")
@@ -123,10 +136,27 @@ class Visit:
         finally:
             self._hub.access.unlisten(self._user_id, self._access_changed)
             self._subscription.close()
-            for task in self._tasks:
+            tasks = [*self._tasks, *self._sends]
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             await self._leave_rooms()
+            self._hub.visits.discard(self)
+            self._ended.set()
+
+    async def drain(self, after: float) -> None:
+        """Announce the end, serve on for `after` seconds, answer what is under way, and close: the client resumes
+        elsewhere. Returns when the socket has been left."""
+        self._socket.post(protocol.reconnect(after))
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._ended.wait(), after)
+            return
+        self._socket.stop_handling()
+        if self._sends:
+            await asyncio.wait(self._sends, timeout=ANSWER_DEADLINE)
+        await self._socket.flush()
+        self._socket.close(CloseCode.RESTART)
+        await self._ended.wait()
 
     async def _handle(self, frame: Frame) -> None:
         handler = self._handlers.get(str(frame.get("type")))
@@ -207,13 +237,20 @@ class Visit:
 
     async def _send(self, frame: Frame) -> None:
         message = protocol.parse_send(frame, protocol.require_room(frame))
+        require_rate(self._hub.rate, self._user_id)
         await self._hub.access.require_speaker(self._user_id, message.room)
         if message.retry:
             # Its look-up takes a while; messages behind it must not overtake it.
             await self._deliver(message)
             return
         await self._in_flight.acquire()
-        self._spawn(self._deliver(message)).add_done_callback(lambda _: self._in_flight.release())
+        task = asyncio.create_task(self._deliver(message))
+        self._sends.add(task)
+        task.add_done_callback(self._delivered)
+
+    def _delivered(self, task: "asyncio.Task[None]") -> None:
+        self._sends.discard(task)
+        self._in_flight.release()
 
     async def _deliver(self, message: SendFrame) -> None:
         try:
@@ -225,7 +262,7 @@ class Visit:
 
     # What the subscriptions bring
 
-    def _show(self, item: Batch | Gap) -> str | None:
+    def _show(self, item: Batch | Gap) -> Text | None:
         """The text of the frame for a batch; None when there is nothing to show at once."""
         renderer = self._hub.renderer
         if isinstance(item, Gap):

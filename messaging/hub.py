@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import random
 from collections.abc import Awaitable, Callable
 from functools import cache
+from typing import Protocol
 
 from channels.layers import get_channel_layer
 from django.conf import settings
@@ -13,12 +15,19 @@ from kafka_layer import Batch
 from messaging.access import AccessCache
 from messaging.attendance import Attendance
 from messaging.database import in_database
+from messaging.drain import drain_on_signals
 from messaging.log import RoomLog
+from messaging.rate import MessageRate
 from messaging.render import Renderer
 from rooms.models import Membership
 from rooms.presence import Presence
 
 logger = logging.getLogger(__name__)
+
+# A server that stops sends its people elsewhere; the others must not get them all in the same moment.
+RECONNECTS_PER_SECOND = 50
+RECONNECT_SPREAD = 10.0  # seconds, at most
+DRAIN_PATIENCE = 10.0  # seconds beyond the spread, for what is still under way
 
 RESTART_INTERVAL = 1.0  # seconds until a background task that failed begins again
 
@@ -26,15 +35,27 @@ RESTART_INTERVAL = 1.0  # seconds until a background task that failed begins aga
 Members = frozenset[tuple[int, int]]
 
 
-class Hub:
-    """`log` serves any event loop; `access` and `attendance` belong to the one that serves the sockets."""
+class Visit(Protocol):
+    """One person on one socket."""
 
-    def __init__(self, log: RoomLog, access: AccessCache, attendance: Attendance) -> None:
+    async def drain(self, after: float) -> None:
+        """End in about `after` seconds, with everything answered."""
+
+
+class Hub:
+    """`log` and `rate` serve any event loop; `access` and `attendance` belong to the one that serves the sockets."""
+
+    def __init__(self, log: RoomLog, access: AccessCache, attendance: Attendance, rate: MessageRate) -> None:
         self.log = log
         self.access = access
         self.attendance = attendance
+        self.rate = rate
         # One for all sockets: batches share renderings by the function that makes them.
         self.renderer = Renderer(log)
+        # The people who are served here now, each on one socket.
+        self.visits: set[Visit] = set()
+        # Whether the process is about to stop: it serves on, but takes nobody new.
+        self.draining = False
         # The background tasks; kept here, since a loop holds its tasks weakly.
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -46,6 +67,21 @@ class Hub:
                 asyncio.create_task(_run_on(self.access.watch), name="access-watch"),
                 asyncio.create_task(_run_on(self.attendance.keep), name="attendance"),
             ]
+            drain_on_signals(self.drain)
+
+    async def drain(self) -> None:
+        """Take no new socket, ask the people here to come back elsewhere, spread over a while, and leave nothing
+        unsent. Takes `RECONNECT_SPREAD` and a few seconds at most."""
+        self.draining = True
+        visits = list(self.visits)
+        spread = min(RECONNECT_SPREAD, len(visits) / RECONNECTS_PER_SECOND)
+        logger.info("Stopping: %d sockets are asked to come back within %.1f s.", len(visits), spread)
+        ends = [asyncio.create_task(visit.drain(random.uniform(0, spread))) for visit in visits]  # noqa: S311
+        if ends:
+            await asyncio.wait(ends, timeout=spread + DRAIN_PATIENCE)
+        await self.close()
+        await self.log.layer.close()
+        logger.info("Stopped: %d sockets are left.", len(self.visits))
 
     def read_private_members(self, batch: Batch) -> "asyncio.Task[Members]":
         """Who the members of the private rooms in a batch of the room list are: one query for all sockets."""
@@ -75,9 +111,10 @@ def get_hub() -> Hub:
     """The hub of this process."""
     layer = get_channel_layer()
     return Hub(
-        RoomLog(layer, bootstrap_servers=settings.KAFKA_BOOTSTRAP_SERVERS),
+        RoomLog(layer),
         AccessCache(),
         Attendance(layer, Presence(settings.REDIS_URL, **settings.REDIS_OPTIONS)),
+        MessageRate(rate=settings.MESSAGE_RATE, burst=settings.MESSAGE_BURST),
     )
 
 

@@ -1,9 +1,11 @@
 """The log of rooms: one topic whose records are the messages, in the one order that everybody sees."""
 
 import logging
+from contextlib import suppress
+from threading import Event
 from typing import Any
 
-from confluent_kafka import TopicCollection
+from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 from django.db import connection, transaction
 
@@ -17,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 # Any number that nothing else in this database locks; it serialises the numbering of epochs.
 EPOCH_LOCK = 0x63686174
+WATCH_INTERVAL = 5.0  # seconds between two looks at the topic's id
 
 
 def group_of(room: int) -> str:
@@ -38,23 +41,26 @@ class RoomLog:
     Usable from any event loop. `start()` comes first; it may be called as often as one likes.
     """
 
-    def __init__(self, layer: Any, *, bootstrap_servers: str) -> None:
+    def __init__(self, layer: Any) -> None:
         self.layer = layer
-        self._bootstrap_servers = bootstrap_servers
-        self._epoch: int | None = None
+        # Kafka's id of the topic, and its epoch; None before the first start.
+        self._incarnation: tuple[str, int] | None = None
 
     async def start(self) -> None:
-        """Return when live delivery is complete from here on and the epoch is known."""
+        """Return when live delivery is complete from here on and the epoch is known; also after the topic was created
+        anew, when everything that waited for the old one has got `LayerClosed`. Raises `LayerError`, and Django's
+        database errors."""
         await self.layer.start()
-        if self._epoch is None:
-            self._epoch = await in_database(current_epoch)(self._bootstrap_servers)
+        topic_id = self.layer.topic_id(group_of(0))
+        if self._incarnation is None or self._incarnation[0] != topic_id:
+            self._incarnation = topic_id, await in_database(epoch_of)(Topic.MESSAGE_CREATED.value, topic_id)
 
     @property
     def epoch(self) -> int:
         """The epoch of the log; known after `start`."""
-        if self._epoch is None:
+        if self._incarnation is None:
             raise RuntimeError("The log has not been started.")
-        return self._epoch
+        return self._incarnation[1]
 
     def cursor(self, position: Any) -> Cursor:
         """The cursor of a layer's position in this log."""
@@ -65,15 +71,24 @@ class RoomLog:
         return int(self.layer.partition(group_of(room)))
 
 
-def current_epoch(bootstrap_servers: str) -> int:
-    """The number of the log's present incarnation: the one on record for Kafka's topic id, or a new one.
+class LogWatch:
+    """Asks Kafka which incarnation of the log it has, for a process that reads it without the layer."""
 
-    Blocks for at most 10 s. Raises `confluent_kafka.KafkaException` when the brokers cannot be asked.
-    """
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
-    asked = admin.describe_topics(TopicCollection([Topic.MESSAGE_CREATED.value]), request_timeout=5)
-    description = asked[Topic.MESSAGE_CREATED.value].result(10)
-    return epoch_of(Topic.MESSAGE_CREATED.value, str(description.topic_id))
+    def __init__(self, bootstrap_servers: str) -> None:
+        self._admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+
+    def topic_id(self) -> str:
+        """Kafka's id of the log's topic. Blocks for at most 10 s. Raises `confluent_kafka.KafkaException`."""
+        asked = self._admin.describe_topics(TopicCollection([Topic.MESSAGE_CREATED.value]), request_timeout=5)
+        return str(asked[Topic.MESSAGE_CREATED.value].result(10).topic_id)
+
+    def wait_for_another(self, topic_id: str, stopping: Event) -> bool:
+        """Return True when the log was created anew, False when `stopping` is set. Kafka may be away meanwhile."""
+        while not stopping.wait(WATCH_INTERVAL):
+            with suppress(KafkaException):  # the reading itself says what is wrong with Kafka
+                if self.topic_id() != topic_id:
+                    return True
+        return False
 
 
 @transaction.atomic

@@ -5,20 +5,27 @@ import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from accounts.errors import ChatError, ErrorCode
 from messaging.cursor import Cursor
+from messaging.flow import PING_INTERVAL
 
 SUBPROTOCOL = "chat.v1"
-PING_INTERVAL = 20.0  # seconds
-PONG_DEADLINE = 15.0  # seconds
 MAX_FRAME_BYTES = 64 * 1024
 MAX_TEXT_LENGTH = 4000  # Unicode code points
 
 Frame = dict[str, Any]
+
+
+class Text(NamedTuple):
+    """The text of one WebSocket frame, and its size in bytes."""
+
+    text: str
+    size: int
+
 
 # JavaScript writes UUIDs in lower case with dashes; one spelling only, so that an id is one string everywhere.
 UUID_SHAPE = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
@@ -117,9 +124,10 @@ def _is_uuid(value: object) -> bool:
     return isinstance(value, str) and UUID_SHAPE.fullmatch(value) is not None
 
 
-def render(frames: Frame | Iterable[Frame]) -> str:
+def render(frames: Frame | Iterable[Frame]) -> Text:
     """One server frame on the wire: an object, or an array of objects in their order."""
-    return orjson.dumps(frames if isinstance(frames, dict) else list(frames)).decode()
+    encoded = orjson.dumps(frames if isinstance(frames, dict) else list(frames))
+    return Text(encoded.decode(), len(encoded))
 
 
 def welcome(user: str) -> Frame:
@@ -133,6 +141,15 @@ def subscribed(id: str, room: int, cursor: Cursor, *, recovered: bool) -> Frame:
 
 def ack(message: SendFrame, cursor: Cursor) -> Frame:
     return {"type": "ack", "id": message.id, "room": message.room, "cursor": str(cursor), "message": message.id}
+
+
+def ping(id: str) -> Frame:
+    return {"type": "ping", "id": id}
+
+
+def reconnect(after: float) -> Frame:
+    """The server is about to stop: come back after so many seconds."""
+    return {"type": "reconnect", "after": round(after, 1)}
 
 
 def error(id: str | None, problem: ChatError) -> Frame:

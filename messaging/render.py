@@ -11,7 +11,7 @@ from kafka_layer import Batch, Record
 from messaging import protocol
 from messaging.frames import frame_of_envelope
 from messaging.log import RoomLog, room_of
-from messaging.protocol import Frame
+from messaging.protocol import Frame, Text
 from rooms.models import Room
 
 logger = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ PrivateNews = tuple[tuple[int, Frame], ...]
 class ListBatch(NamedTuple):
     """News of the room list: what every follower may see, and what a room's members alone may."""
 
-    text: str | None
+    text: Text | None
     private: PrivateNews
 
 
@@ -36,7 +36,7 @@ class Renderer:
     def __init__(self, log: RoomLog) -> None:
         self._log = log
 
-    def room(self, batch: Batch) -> str | None:
+    def room(self, batch: Batch) -> Text | None:
         """Messages and notices of a room's log."""
         room = room_of(batch.group)
         frames = [
@@ -47,7 +47,7 @@ class Renderer:
         ]
         return _text([frame for frame in frames if frame is not None])
 
-    def ephemeral(self, batch: Batch) -> str | None:
+    def ephemeral(self, batch: Batch) -> Text | None:
         """Ephemeral events travel as the frames they become."""
         return _text([dict(record.message) for record in batch.records])
 
@@ -87,7 +87,7 @@ def _list_frame(envelope: Envelope) -> Frame | None:
     return None
 
 
-def _text(frames: list[Frame]) -> str | None:
+def _text(frames: list[Frame]) -> Text | None:
     if not frames:
         return None
     return protocol.render(frames[0] if len(frames) == 1 else frames)

@@ -8,15 +8,21 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 from django.db import InterfaceError, OperationalError
+from prometheus_client import Counter
 
 from accounts.errors import ChatError, ErrorCode
+from kafka_layer import LayerClosed, LayerError
 from messaging import protocol
-from messaging.protocol import CloseCode, Frame
+from messaging.flow import FlowControl
+from messaging.protocol import CloseCode, Frame, Text
 
 logger = logging.getLogger(__name__)
+
+closed_total = Counter("chat_sockets_closed_total", "WebSockets that the server has closed.", ["code"])
 
 # Frames that were read and not yet handled. Daphne's own queue has no bound, so this loop reads eagerly and closes.
 MAX_WAITING_FRAMES = 256
@@ -25,18 +31,22 @@ MAX_WAITING_ANSWERS = 1024
 # This many `invalid` or `rate_limited` answers within BAD_WINDOW end the socket.
 MAX_BAD_ANSWERS = 50
 BAD_WINDOW = 10.0  # seconds
+# A client that takes nothing any more does not take the closing frame either.
+CLOSE_DEADLINE = FLUSH_DEADLINE = 2.0  # seconds
+LOOK_INTERVAL = 5.0  # seconds; whether data waits may have changed meanwhile, and with it what the client may take
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Handle = Callable[[Frame], Awaitable[None]]
-Show = Callable[[Any], str | None]
+Show = Callable[[Any], Text | None]
 
 
 class Socket:
     """`handle` is called with each client frame, one at a time and in order; `show` turns a batch or gap of the
     subscription into the text of a frame, or None for nothing to send.
 
-    `serve()` returns when the connection has ended, whoever ended it.
+    What a client does not read waits in the subscription's ring, which is shared by all, and not here
+    (`messaging.flow`). `serve()` returns when the connection has ended, whoever ended it.
     """
 
     def __init__(self, receive: Receive, send: Send, subscription: Any, *, handle: Handle, show: Show) -> None:
@@ -46,15 +56,20 @@ class Socket:
         self._handle = handle
         self._show = show
         self._waiting: asyncio.Queue[Frame] = asyncio.Queue(MAX_WAITING_FRAMES)
-        self._answers: deque[str] = deque()
+        self._answers: deque[Text] = deque()
         self._closing: asyncio.Future[CloseCode] = asyncio.get_running_loop().create_future()
         # Loop times of the latest refused frames, oldest first.
         self._bad: deque[float] = deque(maxlen=MAX_BAD_ANSWERS)
         # The close code that the client sent; None while connected and when the server closes.
         self.client_code: int | None = None
-        # Id of the ping that has not been answered; None: all are.
-        self._unanswered: str | None = None
-        self._pings = 0
+        self._flow = FlowControl(asyncio.get_running_loop().time())
+        # Set when the client has read on, and the writer may.
+        self._read_on = asyncio.Event()
+        # Whether a frame is with the writer: it waits for the window, or for the server to take it.
+        self._writing = False
+        # Whether client frames are handled, and set while no frame waits for the writer.
+        self._handling = True
+        self._drained = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -69,13 +84,14 @@ class Socket:
             self.close(CloseCode.TOO_SLOW)
             return
         self._answers.append(protocol.render(frames[0] if len(frames) == 1 else frames))
+        self._drained.clear()
         self._subscription.wake()
 
     def post_error(self, id: str | None, problem: ChatError) -> None:
         """Answer with an error; too many refused frames in a short time end the socket."""
         self.post(protocol.error(id, problem))
         if problem.code in {ErrorCode.INVALID, ErrorCode.RATE_LIMITED}:
-            now = asyncio.get_running_loop().time()
+            now = self._now()
             self._bad.append(now)
             if len(self._bad) == MAX_BAD_ANSWERS and now - self._bad[0] < BAD_WINDOW:
                 self.close(CloseCode.TOO_MANY)
@@ -85,6 +101,15 @@ class Socket:
         if not self._closing.done():
             self._closing.set_result(code)
 
+    def stop_handling(self) -> None:
+        """Leave what the client sends from now on unanswered; it sends it again, somewhere else."""
+        self._handling = False
+
+    async def flush(self) -> None:
+        """Return when every frame that was posted has left, or the client has had its time to take them."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._drained.wait(), FLUSH_DEADLINE)
+
     async def serve(self) -> None:
         """Run the socket to its end. Its tasks are cancelled and awaited before this returns."""
         tasks = [
@@ -92,23 +117,37 @@ class Socket:
             asyncio.create_task(self._work(), name="socket-work"),
             asyncio.create_task(self._write(), name="socket-write"),
         ]
-        self._timer = asyncio.get_running_loop().call_later(protocol.PING_INTERVAL, self._ping)
+        self._watch()
         try:
             ends: list[asyncio.Future[Any]] = [*tasks, self._closing]
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self._timer.cancel()
+            if self._timer is not None:
+                self._timer.cancel()
             # The pending receive must be gone before a close is sent: granian drops a close while one is pending.
             for task in tasks:
                 task.cancel()
             results = await asyncio.gather(*tasks, return_exceptions=True)
         for result in results:
-            # A connection that broke while something was sent is an ordinary end.
-            if isinstance(result, Exception) and not isinstance(result, OSError):
-                logger.error("A socket's task failed.", exc_info=result)
-                self.close(CloseCode.RESTART)
+            self._note_end(result)
         if self._closing.done() and self.client_code is None:
-            await self._send({"type": "websocket.close", "code": int(self._closing.result())})
+            await self._send_close(self._closing.result())
+
+    def _note_end(self, result: object) -> None:
+        """What a task has ended with. A connection that broke while something was sent is an ordinary end."""
+        if isinstance(result, LayerClosed):
+            self.close(CloseCode.RESTART)
+        elif isinstance(result, Exception) and not isinstance(result, OSError):
+            logger.error("A socket's task failed.", exc_info=result)
+            self.close(CloseCode.RESTART)
+
+    async def _send_close(self, code: CloseCode) -> None:
+        closed_total.labels(int(code)).inc()
+        try:
+            async with asyncio.timeout(CLOSE_DEADLINE):
+                await self._send({"type": "websocket.close", "code": int(code)})
+        except TimeoutError:
+            logger.info("A client did not take its close %d.", code)
 
     async def _read(self) -> None:
         """Take frames from the server until the client goes. Pongs count at once, however busy the handler is."""
@@ -132,13 +171,15 @@ class Socket:
     async def _work(self) -> None:
         while True:
             frame = await self._waiting.get()
+            if not self._handling:
+                continue
             try:
                 await self._handle(frame)
             except ChatError as problem:
                 self.post_error(protocol.frame_id(frame), problem)
-            except (OperationalError, InterfaceError) as error:
-                logger.warning("A frame of the type %.40r met no database: %s", frame.get("type"), error)
-                away = ChatError(ErrorCode.UNAVAILABLE, "The database cannot answer now; try again.", retry_after=1)
+            except (OperationalError, InterfaceError, LayerError) as error:
+                logger.warning("A frame of the type %.40r met no service: %s", frame.get("type"), error)
+                away = ChatError(ErrorCode.UNAVAILABLE, "The server cannot do this now; try again.", retry_after=1)
                 self.post_error(protocol.frame_id(frame), away)
             except Exception:
                 logger.exception("Handling a frame of the type %.40r failed.", frame.get("type"))
@@ -149,27 +190,45 @@ class Socket:
         """Answers first, then what the subscription has; the only task that sends while the socket is open."""
         while True:
             while self._answers:
-                await self._send({"type": "websocket.send", "text": self._answers.popleft()})
+                await self._put(self._answers.popleft())
+            self._drained.set()
             item = await self._subscription.next()
             text = None if item is None else self._show(item)
             # Showing may have found a reason to close; then nothing that stands behind it may be sent.
             if self._closing.done():
                 return
             if text is not None:
-                await self._send({"type": "websocket.send", "text": text})
+                await self._put(text)
 
-    def _ping(self) -> None:
-        self._pings += 1
-        self._unanswered = str(self._pings)
-        self.post({"type": "ping", "id": self._unanswered})
-        self._timer = asyncio.get_running_loop().call_later(protocol.PONG_DEADLINE, self._check_pong)
+    async def _put(self, text: Text) -> None:
+        """Send a frame when the client has read enough of what came before it, and a ping behind it when one is due."""
+        self._writing = True
+        while not self._flow.is_open:
+            self._read_on.clear()
+            await self._read_on.wait()
+        await self._send({"type": "websocket.send", "text": text.text})
+        self._flow.note_sent(text.size)
+        if self._flow.needs_ping:
+            ping = protocol.ping(self._flow.ping(self._now()))
+            await self._send({"type": "websocket.send", "text": protocol.render(ping).text})
+        self._writing = False
 
-    def _check_pong(self) -> None:
-        if self._unanswered is not None:
-            self.close(CloseCode.NO_PONG)
-        pause = protocol.PING_INTERVAL - protocol.PONG_DEADLINE
-        self._timer = asyncio.get_running_loop().call_later(pause, self._ping)
+    def _watch(self) -> None:
+        """Ping a quiet client, give up one that does not answer, and look again when either may be due."""
+        now = self._now()
+        wait = self._flow.seconds_to_ping(now)
+        if wait is None:
+            wait = self._flow.seconds_to_deadline(now, data_waits=self._writing)
+            if wait <= 0:
+                self.close(CloseCode.TOO_SLOW if self._writing else CloseCode.NO_PONG)
+                return
+        elif wait <= 0:
+            self.post(protocol.ping(self._flow.ping(now)))
+        self._timer = asyncio.get_running_loop().call_later(min(max(wait, 0.1), LOOK_INTERVAL), self._watch)
 
     def _pong(self, id: object) -> None:
-        if id == self._unanswered:
-            self._unanswered = None
+        self._flow.pong(id, self._now())
+        self._read_on.set()
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()

@@ -17,7 +17,7 @@ from django.db import connection, transaction
 
 from events.consumer import ReceivedRecord
 from events.envelope import Envelope, InvalidRecord
-from events.models import advance_offset
+from events.models import OffsetConflict, advance_offset
 from events.schemas import EventType
 from messaging.frames import NOTICE_FIELDS, time_of
 from messaging.history import stored_offset
@@ -76,7 +76,7 @@ OnStored = Callable[[int, int, Sequence[Row]], None]
 class MessageStorage:
     """The handler of `chat.message.created` for the event consumer (`events.consumer.TopicHandler`).
 
-    `epoch` is the log's (`messaging.log.current_epoch`); `on_stored` is called after the commit, to refresh what may
+    `epoch` is the log's (`messaging.log.epoch_of`); `on_stored` is called after the commit, to refresh what may
     be lost.
     """
 
@@ -86,10 +86,10 @@ class MessageStorage:
         # partition → the offset that the database holds as far as this process knows; 0: nothing is stored yet.
         self._next: dict[int, int] = {}
 
-    def start_offset(self, partition: int) -> int | None:
-        """The offset to go on from, or None when nothing of this partition was stored yet."""
-        offset = stored_offset(partition)
-        self._next[partition] = offset or 0
+    def start_offset(self, partition: int) -> int:
+        """The offset to go on from; 0 when nothing of this partition was stored yet, whatever Kafka has on record for
+        the group: that may be a place in a former log."""
+        offset = self._next[partition] = stored_offset(partition) or 0
         return offset
 
     def store(self, records: Sequence[ReceivedRecord]) -> None:
@@ -101,18 +101,22 @@ class MessageStorage:
         rows = [_row_of(record) for record in records]
         partition = records[0].partition
         with transaction.atomic():
-            self._advance(records[-1])
+            self._advance(records[0], records[-1])
             fresh = self._insert(partition, rows)
         self._next[partition] = records[-1].offset + 1
         self.on_stored(self.epoch, partition, fresh)
 
     def skip(self, record: ReceivedRecord) -> None:
         """Move the offset behind a record that was set aside."""
-        self._advance(record)
+        self._advance(record, record)
         self._next[record.partition] = record.offset + 1
 
-    def _advance(self, last: ReceivedRecord) -> None:
-        advance_offset(last.topic, last.partition, expected=self._next[last.partition], new=last.offset + 1)
+    def _advance(self, first: ReceivedRecord, last: ReceivedRecord) -> None:
+        expected = self._next[last.partition]
+        if first.offset < expected:
+            # A log does not become shorter: it may have been created anew, and its records belong to no epoch yet.
+            raise OffsetConflict(f"{last.topic}[{last.partition}] goes on at {first.offset} instead of {expected}.")
+        advance_offset(last.topic, last.partition, expected=expected, new=last.offset + 1)
 
     def _insert(self, partition: int, rows: list[Row]) -> list[Row]:
         last_seqs = _lock_rooms(sorted({row.room for row in rows}))

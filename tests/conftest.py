@@ -22,7 +22,14 @@ def chat_stack() -> Iterator[DevStack]:
 @pytest.fixture(scope="session")
 def chat_environment(chat_stack: DevStack, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The environment of a chat whose tables and topics are there."""
-    environment = {**chat_stack.addresses(), "SECRET_KEY": chat_stack.state.secret_key, "CHAT_EMBEDDED": "1"}
+    environment = {
+        **chat_stack.addresses(),
+        "SECRET_KEY": chat_stack.state.secret_key,
+        "CHAT_EMBEDDED": "1",
+        # Tests write faster than people.
+        "MESSAGE_RATE": "1000000",
+        "MESSAGE_BURST": "1000000",
+    }
     chat = Chat(environment, tmp_path_factory.mktemp("setup"))
     chat.manage("migrate", "--verbosity", "0")
     chat.manage("create_topics")

@@ -25,9 +25,9 @@ class Chat:
         self.folder = folder
         self._processes: list[Process] = []
 
-    def web(self, name: str = "web", *, server: str = "daphne") -> Web:
+    def web(self, name: str = "web", *, server: str = "daphne", environment: Mapping[str, str] | None = None) -> Web:
         """A web process that is ready."""
-        web = Web(name=name, environment=self.environment, folder=self.folder, server=server)
+        web = Web(name=name, environment={**self.environment, **(environment or {})}, folder=self.folder, server=server)
         self._processes.append(web)
         return web.start()
 

@@ -100,6 +100,10 @@ class ChatClient:
     def texts(self, room: int) -> list[str]:
         return [frame["text"] for frame in self.of_type("message") if frame["room"] == room]
 
+    @property
+    def has_ended(self) -> bool:
+        return bool(self.frames) and self.frames[-1]["type"] == "closed"
+
     async def closed(self) -> int | None:
-        await self.until(lambda self: self.of_type("closed"))
+        await self.until(lambda self: self.has_ended)
         return self.close_code

@@ -73,6 +73,10 @@ class Process:
             self.kill()
             raise AssertionError(f"{self.name} did not stop on SIGTERM; see {self.log}.") from None
 
+    def has_ended(self) -> bool:
+        """Whether it has ended by itself, as a failure."""
+        return self._popen is not None and self._popen.poll() not in {None, 0}
+
     def output(self) -> str:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 

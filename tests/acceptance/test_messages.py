@@ -2,10 +2,12 @@ import asyncio
 import signal
 import uuid
 from contextlib import suppress
+from urllib.error import HTTPError
 
+import pytest
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
-from tests.acceptance.chat import Chat, create_room
+from tests.acceptance.chat import Chat, call, create_room
 from tests.acceptance.client import ChatClient
 from tests.acceptance.processes import Web
 
@@ -137,6 +139,27 @@ class Resilient:
             elif frame["type"] == "ack" and self._pending.pop(frame["id"], None) is not None:
                 self._acked += 1
             self._changed.notify_all()
+
+
+async def test_who_writes_too_fast_is_told_when_to_go_on(chat: Chat):
+    """On the socket and over REST alike, and other people are not concerned."""
+    web = chat.web(environment={"MESSAGE_RATE": "0.01", "MESSAGE_BURST": "5"})
+    alice, bob = chat.tokens(2).values()
+    room = create_room(web.url, alice)
+    async with ChatClient(web.url, alice) as one, ChatClient(web.url, bob) as two:
+        await one.subscribe(room)
+        await two.subscribe(room)
+        answers = await asyncio.gather(*(one.say(room, f"{n}") for n in range(8)))
+        assert [answer["type"] for answer in answers] == ["ack"] * 5 + ["error"] * 3
+        assert {(answer["code"], answer["retry_after"] >= 1) for answer in answers[5:]} == {("rate_limited", True)}
+        assert (await two.say(room, "not me"))["type"] == "ack"
+    with pytest.raises(HTTPError) as refusal:
+        await asyncio.to_thread(
+            call, web.url, alice, "POST", f"/rooms/{room}/messages", {"id": str(uuid.uuid4()), "text": "me again"}
+        )
+    with refusal.value as problem:
+        assert problem.code == 429
+        assert int(problem.headers["Retry-After"]) >= 1
 
 
 async def test_rooms_created_while_the_poller_stood_still_appear_in_order(chat: Chat):

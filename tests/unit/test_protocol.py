@@ -92,8 +92,12 @@ def test_cursors_sort_in_the_room_s_order():
 
 
 def test_several_frames_are_one_array():
-    assert protocol.render([{"a": 1}, {"b": "é"}]) == '[{"a":1},{"b":"é"}]'
-    assert protocol.render({"a": 1}) == '{"a":1}'
+    assert protocol.render([{"a": 1}, {"b": "é"}]).text == '[{"a":1},{"b":"é"}]'
+    assert protocol.render({"a": 1}).text == '{"a":1}'
+
+
+def test_the_size_of_a_text_is_its_bytes():
+    assert protocol.render({"b": "é"}).size == len('{"b":"é"}'.encode())
 
 
 def test_a_welcome_names_a_new_session_each_time():

@@ -2,17 +2,19 @@
 
 import logging
 import signal
+from collections.abc import Callable
+from threading import Event, Thread
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 from prometheus_client import start_http_server
 
 from accounts.cache import UserCacheHandler, VersionedCache
 from events.consumer import EventConsumer, TopicHandler
 from events.topics import Topic
 from messaging.last_message import LastMessages
-from messaging.log import current_epoch
+from messaging.log import LogWatch, epoch_of
 from messaging.storage import MessageStorage
 from rooms.cache import RoomCacheHandler
 
@@ -23,7 +25,9 @@ class Command(BaseCommand):
     help = __doc__
 
     def handle(self, *args: Any, **options: Any) -> None:
-        epoch = current_epoch(settings.KAFKA_BOOTSTRAP_SERVERS)
+        watch = LogWatch(settings.KAFKA_BOOTSTRAP_SERVERS)
+        topic_id = watch.topic_id()
+        epoch = epoch_of(Topic.MESSAGE_CREATED.value, topic_id)
         cache = VersionedCache(settings.REDIS_URL, **settings.REDIS_OPTIONS)
         handlers: dict[Topic, TopicHandler] = {
             Topic.MESSAGE_CREATED: MessageStorage(epoch=epoch, on_stored=LastMessages(cache)),
@@ -35,5 +39,32 @@ class Command(BaseCommand):
             signal.signal(number, lambda *_: consumer.stop())
         if settings.METRICS_PORT:
             start_http_server(settings.METRICS_PORT, addr="127.0.0.1")
+        watcher = _Watcher(watch, topic_id, on_change=consumer.stop)
+        watcher.start()
         consumer.run()
+        if watcher.end():
+            raise CommandError("The log of messages was created anew: start again, to store it under a new epoch.")
         logger.info("The event consumer has stopped.")
+
+
+class _Watcher(Thread):
+    """Stops the consumer when the log was created anew: its records must not be stored as the former one's."""
+
+    def __init__(self, watch: LogWatch, topic_id: str, *, on_change: Callable[[], None]) -> None:
+        super().__init__(name="log-watch", daemon=True)
+        self._watch = watch
+        self._topic_id = topic_id
+        self._on_change = on_change
+        self._ending = Event()
+        self._changed = False
+
+    def run(self) -> None:
+        self._changed = self._watch.wait_for_another(self._topic_id, self._ending)
+        if self._changed:
+            self._on_change()
+
+    def end(self) -> bool:
+        """Whether the log was created anew."""
+        self._ending.set()
+        self.join()
+        return self._changed

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
@@ -10,6 +11,7 @@ from django.conf import settings
 from django.db import connection
 
 from accounts.cache import VersionedCache
+from accounts.errors import ChatError, ErrorCode
 from accounts.models import AccessChange, User
 from events.consumer import ReceivedRecord
 from events.envelope import Envelope, time_text
@@ -17,9 +19,12 @@ from events.schemas import EventType
 from events.topics import Topic
 from messaging import history
 from messaging.cursor import Cursor
+from messaging.database import in_database
+from messaging.editing import change_message, find_target
 from messaging.frames import frame_of_missed, frame_of_row
 from messaging.last_message import LastMessages
 from messaging.models import Message
+from messaging.protocol import ChangeFrame
 from messaging.storage import MessageStorage
 from rooms.figures import RoomFigures
 from rooms.models import Membership, Room
@@ -210,6 +215,41 @@ def test_a_change_in_one_room_reaches_no_message_of_another(log: Log, bob: User)
     log.edit(message, bob, "here")
     log.store()
     assert other.row(message).text == "there"
+
+
+class ForgedRing:
+    """A log as a process has it whose memory holds a late repeat of a message's id by somebody else."""
+
+    epoch = EPOCH
+
+    def __init__(self, room: Room, *, id: str, by: User) -> None:
+        self.layer = self
+        self._id = id
+        self._envelope = {"type": EventType.MESSAGE_CREATED.value, "data": {"sender_id": by.pk, "room": room.pk}}
+
+    def find(self, group: str, id: str) -> Any:
+        return SimpleNamespace(message=self._envelope, position=self.end(group)) if id == self._id else None
+
+    def end(self, group: str) -> Any:
+        return SimpleNamespace(offset=0)
+
+    def oldest(self, group: str) -> Any:
+        return SimpleNamespace(offset=0)
+
+    def partition(self, room: int) -> int:
+        return 0
+
+
+async def test_the_row_tells_whose_a_message_is_and_not_the_memory_of_a_process(log: Log, alice: User, bob: User):
+    """Who says something under another's old id must not become its author."""
+    message = await in_database(log.say)(bob, "true")
+    await in_database(log.store)()
+    forged: Any = ForgedRing(log.room, id=message, by=alice)
+    change = ChangeFrame("1", log.room.pk, message, "forged")
+    target = await find_target(forged, change)
+    with pytest.raises(ChatError) as caught:
+        await change_message(forged, change, target, user=alice.pk, username="alice", moderates=True)
+    assert caught.value.code == ErrorCode.FORBIDDEN
 
 
 def test_a_repeated_edit_does_not_undo_a_later_one(log: Log, bob: User):

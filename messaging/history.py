@@ -88,18 +88,18 @@ class Missed(NamedTuple):
 
 
 def missed(room: int, after: Cursor, through: Cursor, *, limit: int) -> list[Missed]:
-    """What a room's log holds behind `after` up to `through`, which must be stored: messages and notices, and edits and
-    deletions, in their order; `limit` + 1 of them mean that there are more.
+    """What a room's log holds behind `after` up to `through`, which are of one epoch and stored: messages and notices,
+    and edits and deletions, in their order; `limit` + 1 of them mean that there are more.
 
     Messages are in their final state, and of several changes of a message the last one is left. A message whose last
     change stands behind `through` has none here.
     """
     rows = Message.objects.in_room(room)
-    made = rows.after(after).order_by("epoch", "offset")[: limit + 1]
-    changed = rows.changed_after(after).order_by("changed_epoch", "changed_offset")[: limit + 1]
+    made = rows.made_between(after, through).order_by("epoch", "offset")[: limit + 1]
+    changed = rows.changed_between(after, through).order_by("changed_epoch", "changed_offset")[: limit + 1]
     found = [Missed(row.cursor, row, is_change=False) for row in made]
     found += [Missed(row.changed, row, is_change=True) for row in changed if row.changed is not None]
-    return sorted((item for item in found if item.cursor <= through), key=attrgetter("cursor"))[: limit + 1]
+    return sorted(found, key=attrgetter("cursor"))[: limit + 1]
 
 
 def find_message(room: int, uid: str) -> Message | None:

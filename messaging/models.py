@@ -38,12 +38,14 @@ class MessageQuerySet(models.QuerySet["Message"]):
             epoch__gte=cursor.epoch,
         )
 
-    def changed_after(self, cursor: Cursor) -> Self:
-        """Rows that were edited or deleted behind `cursor` in the room's order."""
+    def made_between(self, after: Cursor, through: Cursor) -> Self:
+        """Rows behind `after` up to `through`, which are of one epoch."""
+        return self.filter(epoch=after.epoch, offset__gt=after.offset, offset__lte=through.offset)
+
+    def changed_between(self, after: Cursor, through: Cursor) -> Self:
+        """Rows whose last edit or deletion stands behind `after` up to `through`, which are of one epoch."""
         return self.filter(
-            models.Q(changed_epoch=cursor.epoch, changed_offset__gt=cursor.offset)
-            | models.Q(changed_epoch__gt=cursor.epoch),
-            changed_epoch__gte=cursor.epoch,
+            changed_epoch=after.epoch, changed_offset__gt=after.offset, changed_offset__lte=through.offset
         )
 
     def before(self, cursor: Cursor) -> Self:

@@ -24,7 +24,8 @@ from messaging.editing import change_message, find_target
 from messaging.frames import frame_of_missed, frame_of_row
 from messaging.last_message import LastMessages
 from messaging.models import Message
-from messaging.protocol import ChangeFrame
+from messaging.protocol import ChangeFrame, SendFrame
+from messaging.sending import send_message
 from messaging.storage import MessageStorage
 from rooms.figures import RoomFigures
 from rooms.models import Membership, Room
@@ -250,6 +251,16 @@ async def test_the_row_tells_whose_a_message_is_and_not_the_memory_of_a_process(
     with pytest.raises(ChatError) as caught:
         await change_message(forged, change, target, user=alice.pk, username="alice", moderates=True)
     assert caught.value.code == ErrorCode.FORBIDDEN
+
+
+async def test_a_resend_of_a_message_that_was_edited_meanwhile_is_the_same_message(log: Log, bob: User):
+    """Nobody knows its first text any more, and a conflict would be wrong."""
+    message = await in_database(log.say)(bob, "one")
+    await in_database(log.edit)(message, bob, "two")
+    await in_database(log.store)()
+    forgetful: Any = ForgedRing(log.room, id="", by=bob)
+    resend = SendFrame(id=message, room=log.room.pk, text="one", reply_to=None, retry=True)
+    assert await send_message(forgetful, resend, user=bob.pk, username="bob") == Cursor(EPOCH, 0, 0)
 
 
 def test_a_repeated_edit_does_not_undo_a_later_one(log: Log, bob: User):

@@ -15,6 +15,7 @@ export class MessageMenu {
   constructor({ mayEdit, mayDelete, onReply, onEdit, onDelete }) {
     this.#rights = { mayEdit, mayDelete };
     this.#handlers = { onReply, onEdit, onDelete };
+    addEventListener("resize", () => this.#menu.matches(":popover-open") && this.#menu.hidePopover());
     document.getElementById("cancel-delete").onclick = () => this.#dialog.close();
   }
 

@@ -101,14 +101,21 @@ class MessageCreated(InRoom):
 
 
 class MessageEdited(InRoom):
+    """The message has another text from here on. `by_id` is its author, else storage refuses it."""
+
     message: Uuid
     text: Name
     by: Name
+    by_id: Id
 
 
 class MessageDeleted(InRoom):
+    """The message has no text any more. `by_id` is its author or somebody who moderates the room, else storage refuses
+    it."""
+
     message: Uuid
     by: Name
+    by_id: Id
 
 
 class NoticeCreated(InRoom):

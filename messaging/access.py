@@ -19,7 +19,7 @@ from django.utils import timezone
 from accounts.errors import ChatError, ErrorCode
 from accounts.models import AccessChange
 from messaging.database import in_database
-from rooms.models import Membership, Room
+from rooms.models import MODERATING, Membership, Room
 
 logger = logging.getLogger(__name__)
 
@@ -35,10 +35,12 @@ Listener = Callable[[int | None, str], None]
 
 @dataclass(frozen=True, slots=True)
 class RoomAccess:
-    """The rights of a member in a room."""
+    """The rights of a member in a room. `moderates`: also to act on what others say; nobody has that in a direct
+    room."""
 
     role: str
     muted_until: datetime | None
+    moderates: bool
 
 
 class AccessCache:
@@ -136,9 +138,11 @@ def require_unmuted(access: RoomAccess) -> None:
 def read_access(user: int, room: int) -> RoomAccess:
     """Read the rights of a member from PostgreSQL; raise `ChatError` `not_member`, or `not_found` for a room that the
     person may not know of."""
-    membership = Membership.objects.filter(user_id=user, room_id=room).only("role", "muted_until").first()
+    mine = Membership.objects.filter(user_id=user, room_id=room)
+    membership = mine.values_list("role", "muted_until", "room__kind").first()
     if membership is not None:
-        return RoomAccess(membership.role, membership.muted_until)
+        role, muted_until, kind = membership
+        return RoomAccess(role, muted_until, moderates=role in MODERATING and kind != Room.Kind.DIRECT)
     if Room.objects.filter(pk=room, kind=Room.Kind.PUBLIC).exists():
         raise ChatError(ErrorCode.NOT_MEMBER, "Join the room first: subscribe to it.")
     raise ChatError(ErrorCode.NOT_FOUND, "There is no such room.")

@@ -19,11 +19,13 @@ from messaging import protocol
 from messaging.attendance import live_group
 from messaging.cursor import Cursor
 from messaging.database import in_database
-from messaging.frames import frame_of_row
+from messaging.editing import change_message, find_target
+from messaging.frames import frame_of_missed
+from messaging.history import Missed
 from messaging.hub import Hub, Members, get_hub
 from messaging.log import group_of
 from messaging.models import Message
-from messaging.protocol import CloseCode, Frame, SendFrame, Text
+from messaging.protocol import ChangeFrame, CloseCode, Frame, SendFrame, Text
 from messaging.render import PrivateNews
 from messaging.resume import enter_stream
 from messaging.sending import require_rate, send_message
@@ -74,7 +76,7 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]  # Channels has no type
             await Visit(hub, scope["user"], scope["session_key"], receive, send).serve()
 
 
-def _batched(rows: Sequence[Message], size: int) -> Iterator[Sequence[Message]]:
+def _batched(rows: Sequence[Missed], size: int) -> Iterator[Sequence[Missed]]:
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
 
@@ -119,6 +121,8 @@ class Visit:
             "subscribe": self._subscribe,
             "unsubscribe": self._unsubscribe,
             "send": self._send,
+            "edit": self._edit,
+            "delete": self._delete,
         }
 
     async def serve(self) -> None:
@@ -193,8 +197,8 @@ class Visit:
             raise
         # No suspension between the join above and this post: the answer must stand before the stream's frames.
         self._socket.post(protocol.subscribed(id, room, stream.cursor, recovered=stream.recovered))
-        for rows in _batched(stream.rows, ROWS_PER_FRAME):
-            self._socket.post(*map(frame_of_row, rows))
+        for rows in _batched(stream.missed, ROWS_PER_FRAME):
+            self._socket.post(*map(frame_of_missed, rows))
         self._rooms.add(room)
         # Somebody who was removed during all this was not in the room yet when the change was told.
         await self._check_room(room, "kicked")
@@ -258,7 +262,30 @@ class Visit:
         except ChatError as problem:
             self._socket.post_error(message.id, problem)
         else:
-            self._socket.post(protocol.ack(message, cursor))
+            self._socket.post(protocol.ack(message.id, message.room, cursor, message=message.id))
+
+    async def _edit(self, frame: Frame) -> None:
+        change = protocol.parse_edit(frame)
+        require_rate(self._hub.rate, self._user_id)
+        await self._hub.access.require_speaker(self._user_id, change.room)
+        target = await find_target(self._hub.log, change)
+        # The look-up may have taken a while; a right that was lost meanwhile is lost.
+        await self._hub.access.require_speaker(self._user_id, change.room)
+        await self._change(change, target, moderates=False)
+
+    async def _delete(self, frame: Frame) -> None:
+        change = protocol.parse_delete(frame)
+        require_rate(self._hub.rate, self._user_id)
+        await self._hub.access.require_member(self._user_id, change.room)
+        target = await find_target(self._hub.log, change)
+        access = await self._hub.access.require_member(self._user_id, change.room)
+        await self._change(change, target, moderates=access.moderates)
+
+    async def _change(self, change: ChangeFrame, target: Message, *, moderates: bool) -> None:
+        cursor = await change_message(
+            self._hub.log, change, target, user=self._user_id, username=self._username, moderates=moderates
+        )
+        self._socket.post(protocol.ack(change.id, change.room, cursor, message=change.message))
 
     # What the subscriptions bring
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
+from typing import NamedTuple
 
 from events.models import ConsumedOffset
 from events.topics import Topic
@@ -77,9 +79,27 @@ def stored_offset(partition: int) -> int | None:
     return offsets.values_list("next_offset", flat=True).first()
 
 
-def missed_rows(room: int, after: Cursor, *, limit: int) -> list[Message]:
-    """What a room's log holds behind `after`, as far as it is stored; `limit` + 1 rows mean that there are more."""
-    return list(Message.objects.in_room(room).after(after).order_by("epoch", "offset")[: limit + 1])
+class Missed(NamedTuple):
+    """A place in a room's log, and what is now of the row that was made or changed there."""
+
+    cursor: Cursor
+    row: Message
+    is_change: bool
+
+
+def missed(room: int, after: Cursor, through: Cursor, *, limit: int) -> list[Missed]:
+    """What a room's log holds behind `after` up to `through`, which are of one epoch and stored: messages and notices,
+    and edits and deletions, in their order; `limit` + 1 of them mean that there are more.
+
+    Messages are in their final state, and of several changes of a message the last one is left. A message whose last
+    change stands behind `through` has none here.
+    """
+    rows = Message.objects.in_room(room)
+    made = rows.made_between(after, through).order_by("epoch", "offset")[: limit + 1]
+    changed = rows.changed_between(after, through).order_by("changed_epoch", "changed_offset")[: limit + 1]
+    found = [Missed(row.cursor, row, is_change=False) for row in made]
+    found += [Missed(row.changed, row, is_change=True) for row in changed if row.changed is not None]
+    return sorted(found, key=attrgetter("cursor"))[: limit + 1]
 
 
 def find_message(room: int, uid: str) -> Message | None:

@@ -11,6 +11,8 @@ from accounts.cache import VersionedCache
 from events.envelope import time_text
 from messaging import protocol
 from messaging.cursor import Cursor
+from messaging.frames import frame_of_row
+from messaging.models import Message
 from messaging.protocol import Frame
 from rooms.figures import last_message_key
 
@@ -23,15 +25,24 @@ REST = 5.0  # seconds without Redis after it has failed
 
 
 class LastMessages:
-    """Called after a commit with the rows that it stored. Redis may be away: what is stored stays stored, and the next
-    message of a room brings its entry up to date."""
+    """Called after a commit with the rows that it stored, and the last messages of rooms that it edited or deleted.
+    Redis may be away: what is stored stays stored, and the next message of a room brings its entry up to date."""
 
     def __init__(self, cache: VersionedCache) -> None:
         self._cache = cache
         self._rest_until = 0.0  # monotonic seconds; a Redis that hangs must not slow down storing
 
-    def __call__(self, epoch: int, partition: int, rows: "Sequence[Row]") -> None:
-        newest = {row.room: (row.seq, _frame(row, epoch, partition)) for row in rows if row.seq is not None}
+    def __call__(self, epoch: int, partition: int, rows: "Sequence[Row]", changed: Sequence[Message]) -> None:
+        newest = {
+            row.room: (_version(epoch, row.offset), _frame(row, epoch, partition))
+            for row in rows
+            if row.seq is not None
+        }
+        newest |= {
+            row.room_id: (_version(row.changed.epoch, row.changed.offset), frame_of_row(row))
+            for row in changed
+            if row.changed is not None
+        }
         if not newest or monotonic() < self._rest_until:
             return
         try:
@@ -39,6 +50,11 @@ class LastMessages:
         except RedisError as error:
             self._rest_until = monotonic() + REST
             logger.warning("The last messages of %d rooms are not in Redis: %s", len(newest), error)
+
+
+def _version(epoch: int, offset: int) -> int:
+    """Grows in the order of the log. Redis compares versions as doubles, which are exact up to 2**53."""
+    return (epoch << 40) + offset
 
 
 def _frame(row: "Row", epoch: int, partition: int) -> Frame:

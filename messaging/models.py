@@ -38,6 +38,16 @@ class MessageQuerySet(models.QuerySet["Message"]):
             epoch__gte=cursor.epoch,
         )
 
+    def made_between(self, after: Cursor, through: Cursor) -> Self:
+        """Rows behind `after` up to `through`, which are of one epoch."""
+        return self.filter(epoch=after.epoch, offset__gt=after.offset, offset__lte=through.offset)
+
+    def changed_between(self, after: Cursor, through: Cursor) -> Self:
+        """Rows whose last edit or deletion stands behind `after` up to `through`, which are of one epoch."""
+        return self.filter(
+            changed_epoch=after.epoch, changed_offset__gt=after.offset, changed_offset__lte=through.offset
+        )
+
     def before(self, cursor: Cursor) -> Self:
         """Rows ahead of `cursor` in the room's order."""
         return self.filter(
@@ -69,13 +79,25 @@ class Message(models.Model):
     notice = models.JSONField(null=True, help_text="What a notice tells: event, user, name, by.")
     time = models.DateTimeField(help_text="The broker's time stamp of the record.")
     edited_at = models.DateTimeField(null=True)
-    deleted_at = models.DateTimeField(null=True)
+    edited_by = models.CharField(max_length=20, default="", db_default="")
+    deleted_at = models.DateTimeField(null=True, help_text="Then the text is empty, for good.")
+    deleted_by = models.CharField(max_length=20, default="", db_default="")
+    changed_epoch = models.IntegerField(null=True, help_text="Epoch of the last edit or deletion; null: none.")
+    changed_offset = models.BigIntegerField(null=True, help_text="Place of the last edit or deletion in the partition.")
+    edit_ids = models.JSONField(null=True, help_text="Ids of the records of the newest edits, to know a repeat.")
 
     objects = MessageQuerySet.as_manager()
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["room", "uid"], name="message_once_per_room")]
-        indexes = [models.Index(fields=["room", "epoch", "offset"], name="message_room_order")]
+        indexes = [
+            models.Index(fields=["room", "epoch", "offset"], name="message_room_order"),
+            models.Index(
+                fields=["room", "changed_epoch", "changed_offset"],
+                name="message_room_changes",
+                condition=models.Q(changed_epoch__isnull=False),
+            ),
+        ]
         ordering = ["room", "epoch", "offset"]
 
     def __str__(self) -> str:
@@ -84,3 +106,10 @@ class Message(models.Model):
     @property
     def cursor(self) -> Cursor:
         return Cursor(self.epoch, self.partition, self.offset)
+
+    @property
+    def changed(self) -> Cursor | None:
+        """The place of the last edit or deletion; None: the message is as it was sent."""
+        if self.changed_epoch is None or self.changed_offset is None:
+            return None
+        return Cursor(self.changed_epoch, self.partition, self.changed_offset)

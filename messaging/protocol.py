@@ -56,6 +56,16 @@ class SendFrame:
     retry: bool
 
 
+@dataclass(frozen=True, slots=True)
+class ChangeFrame:
+    """A checked `edit` or `delete` of a message; `text` None: it is to be deleted."""
+
+    id: str
+    room: int
+    message: str
+    text: str | None
+
+
 def parse_frame(text: str | None) -> Frame:
     """Read one client frame: a JSON object with a string `type`. Raise `ChatError` `invalid` or `too_large`."""
     if text is None:
@@ -97,9 +107,9 @@ def require_room(frame: Frame) -> int:
 def parse_send(frame: Mapping[str, object], room: int) -> SendFrame:
     """Check a message before anything is produced; raise `ChatError` `invalid` or `too_large`."""
     reply_to = frame.get("reply_to")
-    if reply_to is not None and not _is_uuid(reply_to):
+    if reply_to is not None and not is_uuid(reply_to):
         raise ChatError(ErrorCode.INVALID, "reply_to is the id of a message, a UUID in lower case.")
-    if not _is_uuid(frame.get("id")):
+    if not is_uuid(frame.get("id")):
         raise ChatError(ErrorCode.INVALID, "A message's id is a UUID in lower case with dashes.")
     return SendFrame(
         id=str(frame["id"]),
@@ -108,6 +118,23 @@ def parse_send(frame: Mapping[str, object], room: int) -> SendFrame:
         reply_to=None if reply_to is None else str(reply_to),
         retry=frame.get("retry") is True,
     )
+
+
+def parse_edit(frame: Frame) -> ChangeFrame:
+    """Check an edit as a message is checked; raise `ChatError` `invalid` or `too_large`."""
+    return _parse_change(frame, text=_checked_text(frame.get("text")))
+
+
+def parse_delete(frame: Frame) -> ChangeFrame:
+    """Raise `ChatError` `invalid`."""
+    return _parse_change(frame, text=None)
+
+
+def _parse_change(frame: Frame, *, text: str | None) -> ChangeFrame:
+    id, room, message = require_id(frame), require_room(frame), frame.get("message")
+    if not is_uuid(message):
+        raise ChatError(ErrorCode.INVALID, "The frame needs a message: its id, a UUID in lower case with dashes.")
+    return ChangeFrame(id=id, room=room, message=str(message), text=text)
 
 
 def _checked_text(text: object) -> str:
@@ -120,7 +147,7 @@ def _checked_text(text: object) -> str:
     return text
 
 
-def _is_uuid(value: object) -> bool:
+def is_uuid(value: object) -> bool:
     return isinstance(value, str) and UUID_SHAPE.fullmatch(value) is not None
 
 
@@ -139,8 +166,9 @@ def subscribed(id: str, room: int, cursor: Cursor, *, recovered: bool) -> Frame:
     return {"type": "subscribed", "id": id, "room": room, "cursor": str(cursor), "recovered": recovered}
 
 
-def ack(message: SendFrame, cursor: Cursor) -> Frame:
-    return {"type": "ack", "id": message.id, "room": message.room, "cursor": str(cursor), "message": message.id}
+def ack(id: str, room: int, cursor: Cursor, *, message: str) -> Frame:
+    """`id` is the frame's; `message` is the one that was sent, edited or deleted."""
+    return {"type": "ack", "id": id, "room": room, "cursor": str(cursor), "message": message}
 
 
 def ping(id: str) -> Frame:
@@ -157,16 +185,33 @@ def error(id: str | None, problem: ChatError) -> Frame:
     return frame if problem.retry_after is None else {**frame, "retry_after": problem.retry_after}
 
 
-def message(
-    *, room: int, cursor: Cursor, id: str, sender: str, text: str, time: str, reply_to: str | None, edited: bool = False
-) -> Frame:
+def message(*, room: int, cursor: Cursor, id: str, sender: str, text: str, time: str, reply_to: str | None) -> Frame:
+    """A message as it was sent."""
     frame: Frame = {"type": "message", "room": room, "cursor": str(cursor), "id": id, "sender": sender, "text": text}
     frame["time"] = time
     if reply_to is not None:
         frame["reply_to"] = reply_to
-    if edited:
-        frame["edited"] = True
     return frame
+
+
+def edited_message(message: Frame, *, by: str, at: str) -> Frame:
+    """A message that shows a later text than it was sent with."""
+    return {**message, "edited": True, "edited_by": by, "edited_at": at}
+
+
+def deleted_message(message: Frame, *, by: str, at: str) -> Frame:
+    """A message whose text is gone."""
+    kept = {key: value for key, value in message.items() if key != "text"}
+    return {**kept, "deleted": True, "deleted_by": by, "deleted_at": at}
+
+
+def edited(*, room: int, cursor: Cursor, message: str, text: str, by: str, time: str) -> Frame:
+    return {"type": "edited", "room": room, "cursor": str(cursor), "message": message, "text": text, "by": by,
+            "time": time}  # fmt: skip
+
+
+def deleted(*, room: int, cursor: Cursor, message: str, by: str, time: str) -> Frame:
+    return {"type": "deleted", "room": room, "cursor": str(cursor), "message": message, "by": by, "time": time}
 
 
 def notice(*, room: int, cursor: Cursor, id: str, time: str, details: Mapping[str, object]) -> Frame:

@@ -9,7 +9,7 @@ from events.envelope import Envelope, InvalidRecord
 from events.schemas import EventType
 from kafka_layer import Batch, Record
 from messaging import protocol
-from messaging.frames import frame_of_envelope
+from messaging.frames import deletion_id, frame_of_envelope
 from messaging.log import RoomLog, room_of
 from messaging.protocol import Frame, Text
 from rooms.models import Room
@@ -37,15 +37,23 @@ class Renderer:
         self._log = log
 
     def room(self, batch: Batch) -> Text | None:
-        """Messages and notices of a room's log."""
+        """Messages, notices, edits and deletions of a room's log."""
         room = room_of(batch.group)
         frames = [
             frame_of_envelope(
                 envelope, room=room, cursor=self._log.cursor(record.position), timestamp_ms=record.timestamp_ms
             )
             for record, envelope in _read(batch)
+            if not self._comes_too_late(record, envelope)
         ]
         return _text([frame for frame in frames if frame is not None])
+
+    def _comes_too_late(self, record: Record, envelope: Envelope) -> bool:
+        """Whether it is an edit that another process produced before it had read of the message's deletion."""
+        if envelope.type != EventType.MESSAGE_EDITED:
+            return False
+        deletion = self._log.layer.find(record.group, deletion_id(room_of(record.group), envelope.data["message"]))
+        return deletion is not None and deletion.position.offset < record.position.offset
 
     def ephemeral(self, batch: Batch) -> Text | None:
         """Ephemeral events travel as the frames they become."""

@@ -9,8 +9,8 @@ from accounts.errors import ChatError
 from messaging import history
 from messaging.cursor import Cursor
 from messaging.database import in_database
+from messaging.history import Missed
 from messaging.log import RoomLog, group_of
-from messaging.models import Message
 from messaging.sending import wait_stored
 
 logger = logging.getLogger(__name__)
@@ -23,10 +23,11 @@ REACH_DEADLINE = 3.0  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """`rows` come first, then the stream goes on behind `cursor`; `recovered`: without a gap since the given cursor."""
+    """`missed` comes first, then the stream goes on behind `cursor`; `recovered`: without a gap since the given
+    cursor."""
 
     cursor: Cursor
-    rows: list[Message]
+    missed: list[Missed]
     recovered: bool
 
 
@@ -78,10 +79,10 @@ async def _from_rows(log: RoomLog, subscription: Any, room: int, after: Cursor) 
     except ChatError:
         logger.warning("A resume found storage standing still before offset %d.", oldest.offset)
         return None
-    rows = await in_database(history.missed_rows)(room, after, limit=MAX_ROWS)
-    if len(rows) > MAX_ROWS:
+    missed = await in_database(history.missed)(room, after, stored, limit=MAX_ROWS)
+    if len(missed) > MAX_ROWS:
         return None
-    # A row may be younger than `stored`: the stream goes on behind whichever is further.
-    reached = max([stored, *(row.cursor for row in rows[-1:])])
-    live_from = await _join_behind(log, subscription, room, reached)
-    return None if live_from is None else Resumed(live_from, rows, recovered=True)
+    # What was stored meanwhile is left to the ring: rows and changes are read one after the other, and behind `stored`
+    # one could hold what the other does not.
+    live_from = await _join_behind(log, subscription, room, stored)
+    return None if live_from is None else Resumed(live_from, missed, recovered=True)

@@ -42,14 +42,19 @@ async def send_message(log: RoomLog, message: SendFrame, *, user: int, username:
         if first is not None:
             return first
     envelope = message_envelope(message, sender=username, sender_id=user)
+    return await publish(log, message.room, envelope)
+
+
+async def publish(log: RoomLog, room: int, envelope: Mapping[str, object]) -> Cursor:
+    """Put a record into a room's log; the cursor and the errors are those of `send_message`."""
     try:
-        position = await log.layer.publish(group_of(message.room), envelope, id=message.id)
+        position = await log.layer.publish(group_of(room), envelope, id=envelope["id"])
     except NotProduced as error:
-        raise ChatError(ErrorCode.UNAVAILABLE, "The message was not sent; send it again.", retry_after=1) from error
+        raise ChatError(ErrorCode.UNAVAILABLE, "Nothing was sent; send it again.", retry_after=1) from error
     except LayerClosed as error:
-        raise ChatError(ErrorCode.UNAVAILABLE, "The server stops; send the message again.", retry_after=1) from error
+        raise ChatError(ErrorCode.UNAVAILABLE, "The server stops; send it again.", retry_after=1) from error
     except PublishFailed as error:
-        raise ChatError(ErrorCode.UNKNOWN, "The message may be stored; send it again with retry.") from error
+        raise ChatError(ErrorCode.UNKNOWN, "It may be stored; send it again, a message with retry.") from error
     return log.cursor(position)
 
 
@@ -66,6 +71,8 @@ async def _first_cursor(log: RoomLog, message: SendFrame, *, user: int) -> Curso
         if row is None:
             return None
         first, first_sender, first_text = row.cursor, row.sender_id, row.text
+        if row.changed is not None:
+            first_text = message.text  # nobody knows any more what it was
     if (first_sender, first_text) != (user, message.text):
         raise ChatError(ErrorCode.CONFLICT, f"The id {message.id} belongs to another message.")
     return first

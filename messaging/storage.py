@@ -19,6 +19,7 @@ from events.consumer import ReceivedRecord
 from events.envelope import Envelope, InvalidRecord
 from events.models import OffsetConflict, advance_offset
 from events.schemas import EventType
+from messaging.changes import Change, apply_changes
 from messaging.frames import NOTICE_FIELDS, time_of
 from messaging.history import stored_offset
 from messaging.log import room_of
@@ -28,6 +29,7 @@ from messaging.protocol import UNSTORABLE
 logger = logging.getLogger(__name__)
 
 STORED_TYPES = frozenset({EventType.MESSAGE_CREATED, EventType.NOTICE_CREATED})
+CHANGE_TYPES = frozenset({EventType.MESSAGE_EDITED, EventType.MESSAGE_DELETED})
 
 LOCK_ROOMS = "SELECT id, last_seq FROM rooms_room WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE"
 STORED_ALREADY = """
@@ -69,8 +71,9 @@ class Row:
         return tuple(getattr(self, name) for name in self.__slots__)
 
 
-# Called with the epoch, the partition and the new rows, in their order.
-OnStored = Callable[[int, int, Sequence[Row]], None]
+# Called with the epoch, the partition, the new rows in their order, and the messages that were edited or deleted and
+# are the last ones of their rooms.
+OnStored = Callable[[int, int, Sequence[Row], Sequence[Message]], None]
 
 
 class MessageStorage:
@@ -98,13 +101,19 @@ class MessageStorage:
         Raises `InvalidRecord` when a record cannot be stored (nothing is stored then), and `OffsetConflict` when
         somebody else has stored in the meantime.
         """
-        rows = [_row_of(record) for record in records]
+        parsed = [_parse(record) for record in records]
+        rows = [item for item in parsed if isinstance(item, Row)]
+        changes = [item for item in parsed if isinstance(item, Change)]
         partition = records[0].partition
         with transaction.atomic():
             self._advance(records[0], records[-1])
-            fresh = self._insert(partition, rows)
+            last_seqs = _lock_rooms(sorted({item.room for item in parsed}))
+            fresh = self._insert(partition, rows, last_seqs)
+            # Each stands behind its message in the log, and so here.
+            changed = apply_changes(changes, epoch=self.epoch) if changes else []
         self._next[partition] = records[-1].offset + 1
-        self.on_stored(self.epoch, partition, fresh)
+        last = [message for message in changed if message.seq == last_seqs[message.room_id]]
+        self.on_stored(self.epoch, partition, fresh, last)
 
     def skip(self, record: ReceivedRecord) -> None:
         """Move the offset behind a record that was set aside."""
@@ -118,8 +127,8 @@ class MessageStorage:
             raise OffsetConflict(f"{last.topic}[{last.partition}] goes on at {first.offset} instead of {expected}.")
         advance_offset(last.topic, last.partition, expected=expected, new=last.offset + 1)
 
-    def _insert(self, partition: int, rows: list[Row]) -> list[Row]:
-        last_seqs = _lock_rooms(sorted({row.room for row in rows}))
+    def _insert(self, partition: int, rows: list[Row], last_seqs: dict[int, int]) -> list[Row]:
+        """Insert what is not there yet, and count it in `last_seqs`."""
         fresh = _without_repeats(rows)
         for row in fresh:
             if row.kind == Message.Kind.MESSAGE:
@@ -132,10 +141,10 @@ class MessageStorage:
         return fresh
 
 
-def _row_of(record: ReceivedRecord) -> Row:
-    """The row of a record. Raises `InvalidRecord`."""
+def _parse(record: ReceivedRecord) -> Row | Change:
+    """What a record asks for. Raises `InvalidRecord`."""
     envelope = Envelope.decode(record.value)
-    if envelope.type not in STORED_TYPES:
+    if envelope.type not in STORED_TYPES | CHANGE_TYPES:
         raise InvalidRecord(f"{envelope.type} does not belong on {record.topic}.")
     data = envelope.data
     try:
@@ -145,6 +154,11 @@ def _row_of(record: ReceivedRecord) -> Row:
     if keyed_room != data["room"]:
         raise InvalidRecord(f"The key names room {keyed_room}, the data room {data['room']}.")
     time = time_of(record.timestamp_ms)
+    if envelope.type in CHANGE_TYPES:
+        return Change(
+            keyed_room, envelope.id, record.offset, UUID(data["message"]), data.get("text"), data["by"], data["by_id"],
+            time,
+        )  # fmt: skip
     if envelope.type == EventType.NOTICE_CREATED:
         details = orjson.dumps({field: data.get(field) for field in NOTICE_FIELDS}).decode()
         return Row(keyed_room, uid, Message.Kind.NOTICE, record.offset, None, None, "", "", None, details, time)

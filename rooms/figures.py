@@ -27,8 +27,8 @@ UNKNOWN = Figures(None, None)
 
 
 def last_message_key(room: int) -> str:
-    """The key under which the event consumer puts a room's last message through `accounts.cache.VersionedCache`: its
-    `seq` as the version, the frame as data."""
+    """The key under which the event consumer puts a room's last message through `accounts.cache.VersionedCache`: the
+    place of its last change in the log as the version, the frame as data."""
     return f"room:{room}:last_message"
 
 

@@ -85,3 +85,7 @@ class Membership(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user} in {self.room}"
+
+
+# Those who may act on what others say, except in direct rooms.
+MODERATING = frozenset({Membership.Role.OWNER, Membership.Role.MODERATOR})

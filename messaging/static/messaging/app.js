@@ -1,5 +1,6 @@
 // Wiring: who is signed in, one connection, the room list and the open room.
 
+import { Changes } from "./changes.js";
 import { Connection } from "./connection.js";
 import { Drafts } from "./drafts.js";
 import { Outbox } from "./outbox.js";
@@ -38,8 +39,9 @@ function enter(user) {
   const outbox = new Outbox(user);
   const drafts = new Drafts(user);
   const sender = new Sender({ connection, outbox });
+  const changes = new Changes({ connection });
   const status = new ConnectionView({ connection });
-  const room = new RoomView({ user, connection, rooms, sender, outbox, drafts });
+  const room = new RoomView({ user, connection, rooms, sender, changes, outbox, drafts });
   const list = new RoomListView({ rooms, onChoose: (id) => go(id) });
   new NewRoomView({ rooms, onCreated: (id) => go(id) });
 
@@ -97,10 +99,12 @@ function enter(user) {
     readRooms();
     room.resume();
     sender.resume();
+    changes.resume();
   });
   connection.addEventListener("frame", ({ detail: frame }) => {
     rooms.take(frame);
     sender.take(frame);
+    changes.take(frame);
     room.take(frame);
     if ((frame.type === "removed" || frame.type === "room_deleted") && frame.room === chosen()) {
       go(null);

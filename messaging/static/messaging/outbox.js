@@ -1,6 +1,6 @@
 // What was written and is not acknowledged yet; it survives a reload in this tab.
 
-/** Entries: {id, room, text, sent: whether it went out before, failed: null or the sentence that says why it cannot}. */
+/** Entries: {id, room, text, reply_to: message id or null, sent: whether it went out before, failed: null or the sentence that says why it cannot}. */
 export class Outbox {
   #key;
   #entries;
@@ -10,8 +10,8 @@ export class Outbox {
     this.#entries = new Map(this.#load().map((entry) => [entry.id, entry]));
   }
 
-  add(room, text) {
-    const entry = { id: uuid(), room, text, sent: false, failed: null };
+  add(room, text, replyTo = null) {
+    const entry = { id: uuid(), room, text, reply_to: replyTo, sent: false, failed: null };
     this.#entries.set(entry.id, entry);
     this.#save();
     return entry;
@@ -63,7 +63,7 @@ export class Outbox {
 }
 
 /** A random UUID in lower case; crypto.randomUUID is there on secure origins only. */
-function uuid() {
+export function uuid() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   bytes[6] = (bytes[6] & 0x0f) | 0x40;
   bytes[8] = (bytes[8] & 0x3f) | 0x80;

@@ -1,6 +1,7 @@
 // The rooms that I may see, kept up to date.
 
 import { call } from "./rest.js";
+import { changed } from "./timeline.js";
 
 const PAGE = 200;
 const MOST = 1_000; // rooms that are loaded at once; the search finds the others
@@ -100,6 +101,11 @@ export class Rooms extends EventTarget {
       case "message":
         if (room) room.last_message = frame;
         return Boolean(room);
+      case "edited":
+      case "deleted":
+        if (room?.last_message?.id !== frame.message) return false;
+        changed(room.last_message, frame);
+        return true;
     }
     return false;
   }

@@ -18,8 +18,8 @@ export class Sender extends EventTarget {
     this.#outbox = outbox;
   }
 
-  write(room, text) {
-    const entry = this.#outbox.add(room, text);
+  write(room, text, replyTo) {
+    const entry = this.#outbox.add(room, text, replyTo);
     this.#send(entry);
     return entry;
   }
@@ -79,6 +79,7 @@ export class Sender extends EventTarget {
   #send(entry) {
     if (this.#paused.has(entry.room)) return;
     const frame = { type: "send", id: entry.id, room: entry.room, text: entry.text };
+    if (entry.reply_to) frame.reply_to = entry.reply_to;
     if (entry.sent) frame.retry = true;
     if (this.#connection.send(frame)) this.#outbox.update(entry.id, { sent: true });
   }

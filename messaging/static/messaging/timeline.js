@@ -1,7 +1,10 @@
 // The messages and notices of one room, oldest first, each once.
 
+const MOST_EARLY = 500; // changes that are kept for messages that are not here
+
 export class Timeline {
   #frames = [];
+  #early = new Map(); // message id → the last change of one that is not here: a page on its way may show it as it was
   #known = new Map(); // id → frame; an id is unique in its room
 
   get frames() {
@@ -20,6 +23,10 @@ export class Timeline {
     return this.#known.has(id);
   }
 
+  get(id) {
+    return this.#known.get(id);
+  }
+
   /** What is newer than this frame; all when there is none. */
   behind(frame) {
     return this.#frames.filter(({ time }) => !frame || time > frame.time);
@@ -28,6 +35,7 @@ export class Timeline {
   reset(frames) {
     this.#frames = [];
     this.#known.clear();
+    this.#early.clear(); // a page that begins it anew has them
     this.prepend(frames);
   }
 
@@ -46,11 +54,13 @@ export class Timeline {
   }
 
   /** The message that an `edited` or `deleted` frame is about, as it is now; undefined when it is not here. */
-  change({ type, message, text }) {
-    const frame = this.#known.get(message);
-    if (frame && type === "edited") Object.assign(frame, { text, edited: true });
-    if (frame && type === "deleted") delete frame.text;
-    return frame;
+  change(change) {
+    const frame = this.#known.get(change.message);
+    if (frame) return changed(frame, change);
+    this.#early.delete(change.message);
+    this.#early.set(change.message, change);
+    if (this.#early.size > MOST_EARLY) this.#early.delete(this.#early.keys().next().value);
+    return undefined;
   }
 
   /** Forget the oldest ones, except so many. */
@@ -61,6 +71,17 @@ export class Timeline {
   #learn(frame) {
     if (this.#known.has(frame.id)) return false;
     this.#known.set(frame.id, frame);
+    const change = this.#early.get(frame.id);
+    if (change) changed(frame, change);
+    this.#early.delete(frame.id);
     return true;
   }
+}
+
+/** A message as it is after an `edited` or `deleted` frame; what is deleted stays so. */
+export function changed(frame, { type, text, by, time }) {
+  if (frame.deleted) return frame;
+  if (type === "edited") return Object.assign(frame, { text, edited: true, edited_by: by, edited_at: time });
+  delete frame.text;
+  return Object.assign(frame, { deleted: true, deleted_by: by, deleted_at: time });
 }

@@ -2,6 +2,7 @@
 
 import { Stream } from "../stream.js";
 import { Composer } from "./composer.js";
+import { MessageMenu } from "./message_menu.js";
 import { TimelineView } from "./timeline.js";
 
 const KINDS = { public: "Public room", private: "Private room", direct: "Direct" };
@@ -21,16 +22,29 @@ export class RoomView {
   #timeline;
   #composer;
 
-  constructor({ user, connection, rooms, sender, outbox, drafts }) {
+  constructor({ user, connection, rooms, sender, changes, outbox, drafts }) {
     this.#user = user;
     this.#connection = connection;
     this.#rooms = rooms;
     this.#outbox = outbox;
-    this.#composer = new Composer({ drafts, onSend: (text) => this.#timeline.pend(sender.write(this.#room.id, text)) });
+    const tell = (problem) => this.#timeline.warn(`The message is as it was. ${problem.message}`);
+    this.#composer = new Composer({
+      drafts,
+      onSend: (text, replyTo) => this.#timeline.pend(sender.write(this.#room.id, text, replyTo?.id)),
+      onEdit: (message, text) => changes.edit(message.room, message.id, text).catch(tell),
+    });
+    const menu = new MessageMenu({
+      mayEdit: (message) => message.sender === user,
+      mayDelete: (message) => message.sender === user || this.#moderates(),
+      onReply: (message) => this.#composer.reply(message),
+      onEdit: (message) => this.#composer.edit(message),
+      onDelete: (message) => changes.delete(message.room, message.id).catch(tell),
+    });
     this.#timeline = new TimelineView({
       user,
       onTop: () => this.#stream?.loadOlder(),
       onEnd: () => this.#seen(),
+      onMenu: (message, button) => menu.open(message, button),
       onRetry: (id) => sender.retry(id),
       onDiscard: (id) => {
         sender.discard(id);
@@ -111,6 +125,11 @@ export class RoomView {
     const room = this.#rooms.get(this.#room.id) ?? this.#room;
     if (this.#title.textContent !== room.name) this.#title.textContent = room.name;
     this.#kind.textContent = [KINDS[room.kind], this.#here && `${this.#here} here`].filter(Boolean).join(" · ");
+  }
+
+  #moderates() {
+    const { role, kind } = this.#rooms.get(this.#room.id) ?? this.#room;
+    return kind !== "direct" && (role === "owner" || role === "moderator");
   }
 
   /** Tell the list how much the person has not read. */

@@ -76,6 +76,7 @@ export class RoomListView {
 
 function preview(room) {
   const last = room.last_message;
+  if (last?.deleted) return `${KINDS[room.kind] ?? ""}${last.sender}: message deleted`;
   if (last?.text) return `${KINDS[room.kind] ?? ""}${last.sender}: ${last.text}`;
   return (KINDS[room.kind] ?? "") + (room.members ? `${room.members} ${room.members === 1 ? "member" : "members"}` : "New room");
 }

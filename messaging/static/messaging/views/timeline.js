@@ -1,9 +1,10 @@
 // The list of messages and its scrolling; what is being sent stands last.
 
-import { bubble, elementsOf, line, mark } from "./message.js";
+import { bubble, elementsOf, fillQuote, line, mark } from "./message.js";
 
 const NEAR_END = 80; // pixels from the end that still count as being there
 const NEAR_TOP = 300; // pixels from the top at which older messages are fetched
+const MOST_PAGES = 20; // of older messages that are fetched to find one that was quoted
 const MOST = 600; // messages on the page; more than that are cut to half while the newest are read
 
 export class TimelineView {
@@ -11,7 +12,9 @@ export class TimelineView {
   #list = document.getElementById("messages");
   #pill = document.getElementById("newest");
   #user;
-  #handlers; // {onTop, onEnd, onRetry, onDiscard}
+  #handlers; // {onTop, onEnd, onMenu, onRetry, onDiscard}
+  #look; // how messages are shown, see message.js
+  #tabbable = null; // the menu button that Tab reaches
   #stream = null;
   #pending = new Map(); // message id → element of what is being sent
   #following = true; // the newest message is kept in view
@@ -22,6 +25,8 @@ export class TimelineView {
   constructor({ user, ...handlers }) {
     this.#user = user;
     this.#handlers = handlers;
+    this.#look = { user, find: (id) => this.#stream.timeline.get(id), onJump: (id) => this.#jump(id), onMenu: handlers.onMenu };
+    this.#list.onkeydown = (event) => this.#key(event);
     this.#box.onscroll = () => this.#scrolled();
     this.#pill.onclick = () => this.#toEnd();
     // The box shrinks when a phone's keyboard opens or the message box grows.
@@ -49,6 +54,7 @@ export class TimelineView {
     this.#render();
     this.#toEnd();
     this.#fill();
+    this.#settle();
   }
 
   /** Older history in front; the place that is being read stays where it is. */
@@ -60,9 +66,10 @@ export class TimelineView {
       if (next) {
         // What stood first had nothing in front: it may now belong to the same day or person.
         if (this.#list.firstElementChild?.classList.contains("day")) this.#list.firstElementChild.remove();
-        this.#elementOf(next.id)?.replaceWith(...elementsOf(next, older.at(-1), this.#user));
+        this.#elementOf(next.id)?.replaceWith(...elementsOf(next, older.at(-1), this.#look));
       }
-      this.#list.prepend(...older.flatMap((frame, at) => elementsOf(frame, older[at - 1], this.#user)));
+      this.#list.prepend(...older.flatMap((frame, at) => elementsOf(frame, older[at - 1], this.#look)));
+      this.#list.querySelectorAll(".quote").forEach((quote) => fillQuote(quote, this.#look.find(quote.dataset.quote)));
     });
     this.#box.scrollTop = this.#box.scrollHeight - fromEnd;
     this.#fill();
@@ -72,7 +79,7 @@ export class TimelineView {
   append(frame) {
     this.remove(frame.id);
     const { frames } = this.#stream.timeline;
-    this.#insert(...elementsOf(frame, frames.at(-2), this.#user));
+    this.#insert(...elementsOf(frame, frames.at(-2), this.#look));
     if (frame.sender === this.#user) this.#following = true;
     else if (!this.#following) this.#missed += 1;
     if (this.#following && frames.length > MOST) {
@@ -85,7 +92,14 @@ export class TimelineView {
   /** A message was edited or deleted. */
   change(frame) {
     const item = this.#elementOf(frame.id);
-    item?.replaceWith(bubble(frame, { own: frame.sender === this.#user, first: item.classList.contains("first") }));
+    if (item) {
+      const focused = item.contains(document.activeElement);
+      const now = bubble(frame, { first: item.classList.contains("first"), look: this.#look });
+      item.replaceWith(now);
+      if (focused) focus(now);
+    }
+    this.#list.querySelectorAll(`[data-quote="${CSS.escape(frame.id)}"]`).forEach((quote) => fillQuote(quote, frame));
+    this.#settle();
   }
 
   /** A line that is not stored: somebody entered. */
@@ -105,7 +119,7 @@ export class TimelineView {
   /** A message on its way. */
   pend(entry) {
     if (this.#stream.timeline.has(entry.id)) return;
-    const item = bubble({ ...entry, sender: this.#user }, { own: true, first: this.#pending.size === 0 });
+    const item = bubble({ ...entry, sender: this.#user }, { first: this.#pending.size === 0, look: this.#look });
     this.#pending.set(entry.id, item);
     this.#list.append(item);
     this.mark(entry, entry.failed === null ? "pending" : "failed");
@@ -135,7 +149,7 @@ export class TimelineView {
 
   #render() {
     const { frames } = this.#stream.timeline;
-    const elements = frames.flatMap((frame, at) => elementsOf(frame, frames[at - 1], this.#user));
+    const elements = frames.flatMap((frame, at) => elementsOf(frame, frames[at - 1], this.#look));
     this.#silently(() => this.#list.replaceChildren(...elements, ...this.#pending.values()));
   }
 
@@ -162,7 +176,53 @@ export class TimelineView {
       this.#settling = false;
       if (this.#following) this.#toEnd();
       this.#showPill();
+      this.#keepTabbable();
     });
+  }
+
+  // Finding one's way among messages
+
+  /** Tab reaches the menu of the newest message, or of the one that the arrow keys went to. */
+  #keepTabbable() {
+    if (this.#tabbable?.isConnected && this.#tabbable === document.activeElement) return;
+    const buttons = this.#list.querySelectorAll(".more");
+    this.#makeTabbable(buttons[buttons.length - 1] ?? null);
+  }
+
+  #makeTabbable(button) {
+    if (this.#tabbable) this.#tabbable.tabIndex = -1;
+    this.#tabbable = button;
+    if (button) button.tabIndex = 0;
+  }
+
+  #key(event) {
+    const step = { ArrowUp: -1, ArrowDown: 1 }[event.key];
+    if (!step || !event.target.classList.contains("more")) return;
+    event.preventDefault();
+    const buttons = [...this.#list.querySelectorAll(".more")];
+    const next = buttons[buttons.indexOf(event.target) + step];
+    if (!next) return;
+    this.#makeTabbable(next);
+    next.focus();
+  }
+
+  /** Go to a message that was quoted, fetching older ones until it is there. */
+  async #jump(id) {
+    const stream = this.#stream;
+    for (let page = 0; page < MOST_PAGES && !stream.timeline.has(id); page += 1) {
+      const { first } = stream.timeline;
+      await this.#handlers.onTop();
+      if (stream !== this.#stream) return;
+      if (stream.timeline.first === first) break;
+    }
+    const item = this.#elementOf(id);
+    if (!item) {
+      this.warn("The message that was replied to is not here.");
+      return;
+    }
+    item.scrollIntoView({ block: "center" });
+    item.tabIndex = -1;
+    item.focus({ preventScroll: true });
   }
 
   #scrolled() {
@@ -193,4 +253,11 @@ export class TimelineView {
   #fill() {
     if (this.#box.scrollHeight <= this.#box.clientHeight) this.#handlers.onTop();
   }
+}
+
+/** The focus is not lost when a message is shown anew. */
+function focus(item) {
+  const target = item.querySelector(".more") ?? item;
+  target.tabIndex = target === item ? -1 : 0;
+  target.focus({ preventScroll: true });
 }

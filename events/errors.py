@@ -11,3 +11,7 @@ class OffsetConflict(Exception):
 
 class TopicMismatch(Exception):
     """A topic exists, but not as this project needs it; the text says how to mend that."""
+
+
+class TooManyBad(Exception):
+    """Too large a share of a partition's records is bad: something else is wrong, and nothing more is set aside."""

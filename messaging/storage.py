@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 STORED_TYPES = frozenset({EventType.MESSAGE_CREATED, EventType.NOTICE_CREATED})
 
 LOCK_ROOMS = "SELECT id, last_seq FROM rooms_room WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE"
+NEWEST_ROOM = "SELECT COALESCE(pg_sequence_last_value(pg_get_serial_sequence('rooms_room', 'id')::regclass), 0)"
 STORED_ALREADY = """
     SELECT m.room_id, m.uid FROM unnest(%s::bigint[], %s::uuid[]) AS r(room_id, uid)
     JOIN messaging_message m ON m.room_id = r.room_id AND m.uid = r.uid
@@ -87,10 +88,10 @@ class MessageStorage:
         self._next: dict[int, int] = {}
 
     def start_offset(self, partition: int) -> int | None:
-        """The offset to go on from, or None when nothing of this partition was stored yet."""
-        offset = stored_offset(partition)
-        self._next[partition] = offset or 0
-        return offset
+        """The offset to go on from. The log's first while nothing of it was stored, whatever Kafka has committed: that
+        may be from before this database was made."""
+        self._next[partition] = stored_offset(partition) or 0
+        return self._next[partition]
 
     def store(self, records: Sequence[ReceivedRecord]) -> None:
         """Store records of one partition, in order, and move its offset, in one transaction.
@@ -116,7 +117,7 @@ class MessageStorage:
 
     def _insert(self, partition: int, rows: list[Row]) -> list[Row]:
         last_seqs = _lock_rooms(sorted({row.room for row in rows}))
-        fresh = _without_repeats(rows)
+        fresh = [row for row in _without_repeats(rows) if row.room in last_seqs]
         for row in fresh:
             if row.kind == Message.Kind.MESSAGE:
                 row.seq = last_seqs[row.room] = last_seqs[row.room] + 1
@@ -153,14 +154,25 @@ def _row_of(record: ReceivedRecord) -> Row:
 
 
 def _lock_rooms(rooms: list[int]) -> dict[int, int]:
-    """Lock the rooms' rows and return each one's last seq; raise `InvalidRecord` when one does not exist."""
+    """Lock the rooms' rows and return each one's last seq; deleted rooms are left out, with all that was said in them.
+    Raise `InvalidRecord` for a room that never existed."""
     with connection.cursor() as cursor:
         cursor.execute(LOCK_ROOMS, [rooms])
         last_seqs = dict(cursor.fetchall())
     missing = [room for room in rooms if room not in last_seqs]
     if missing:
-        raise InvalidRecord(f"Room {missing[0]} does not exist.")
+        _require_deleted(missing)
     return last_seqs
+
+
+def _require_deleted(rooms: list[int]) -> None:
+    """Raise `InvalidRecord` for a room whose id was never given out."""
+    with connection.cursor() as cursor:
+        cursor.execute(NEWEST_ROOM)
+        (newest,) = cursor.fetchone()
+    if max(rooms) > newest:
+        raise InvalidRecord(f"Room {max(rooms)} does not exist.")
+    logger.info("What was still said in the deleted rooms %s is not stored.", rooms)
 
 
 def _without_repeats(rows: list[Row]) -> list[Row]:

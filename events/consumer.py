@@ -358,7 +358,8 @@ def _received(message: Any) -> ReceivedRecord:
         topic=message.topic(),
         partition=message.partition(),
         offset=message.offset(),
-        key=None if key is None else key.decode(errors="replace"),
+        # A key that is no text can be written down again as it was.
+        key=None if key is None else key.decode(errors="surrogateescape"),
         value=message.value() or b"",
         headers={name: value or b"" for name, value in message.headers() or ()},
         timestamp_ms=message.timestamp()[1],

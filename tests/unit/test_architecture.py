@@ -19,6 +19,7 @@ DOORS = {
     "Membership": ["rooms/services.py"],
     "OutboxEvent": ["outbox/services.py", "outbox/rows.py"],
     "Message": ["messaging/storage.py"],
+    "DeadLetterDecision": ["events/letter_box.py"],
 }
 RELATED = {"memberships": "Membership", "owned_rooms": "Room", "messages": "Message"}
 VERBS = {"create", "get_or_create", "update_or_create", "save", "delete", "update", "bulk_create", "bulk_update"}

@@ -25,7 +25,8 @@ types: $(VENV)/installed ## types
 audit: $(VENV)/installed ## known vulnerabilities of what is installed
 	@$(BIN)/pip-audit -r requirements.txt
 
-bench: $(VENV)/installed ## figures of history and the channel layer
+bench: $(VENV)/installed ## figures of storing, history and the channel layer
+	@$(BIN)/python -m benchmarks.storing
 	@$(BIN)/python -m benchmarks.history
 	@$(BIN)/python -m benchmarks.layer
 

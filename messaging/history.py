@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from events.models import ConsumedOffset
 from events.topics import Topic
 from messaging.cursor import Cursor
-from messaging.models import Message
+from messaging.models import Message, PurgedPlace
 
 MAX_PAGE = 200
 
@@ -94,6 +94,12 @@ def stored_offset(partition: int) -> int | None:
 def missed_rows(room: int, after: Cursor, *, limit: int) -> list[Message]:
     """What a room's log holds behind `after`, as far as it is stored; `limit` + 1 rows mean that there are more."""
     return list(Message.objects.in_room(room).after(after).order_by("epoch", "offset")[: limit + 1])
+
+
+def is_whole_behind(cursor: Cursor) -> bool:
+    """Whether nothing behind `cursor` has been purged, in any room of its partition."""
+    purged = PurgedPlace.objects.filter(partition=cursor.partition).values_list("epoch", "offset").first()
+    return purged is None or purged <= (cursor.epoch, cursor.offset)
 
 
 def find_message(room: int, uid: str) -> Message | None:

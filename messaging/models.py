@@ -29,6 +29,18 @@ class LogEpoch(models.Model):
         return f"{self.topic} epoch {self.epoch}"
 
 
+class PurgedPlace(models.Model):
+    """Up to where a partition's oldest messages were deleted: behind that a room is whole. Only `messaging.retention`
+    writes these rows."""
+
+    partition = models.IntegerField(unique=True)
+    epoch = models.IntegerField()
+    offset = models.BigIntegerField()
+
+    def __str__(self) -> str:
+        return f"partition {self.partition} is purged up to {self.epoch}-{self.offset}"
+
+
 class MessageQuerySet(models.QuerySet["Message"]):
     def in_room(self, room_id: int) -> Self:
         return self.filter(room_id=room_id)

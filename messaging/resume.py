@@ -79,7 +79,8 @@ async def _from_rows(log: RoomLog, subscription: Any, room: int, after: Cursor) 
         logger.warning("A resume found storage standing still before offset %d.", oldest.offset)
         return None
     rows = await in_database(history.missed_rows)(room, after, limit=MAX_ROWS)
-    if len(rows) > MAX_ROWS:
+    # Asked after the rows were read: what was purged until then may be missing among them.
+    if len(rows) > MAX_ROWS or not await in_database(history.is_whole_behind)(after):
         return None
     # A row may be younger than `stored`: the stream goes on behind whichever is further.
     reached = max([stored, *(row.cursor for row in rows[-1:])])

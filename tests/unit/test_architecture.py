@@ -18,7 +18,8 @@ DOORS = {
     "Room": ["rooms/services.py", "messaging/storage.py"],
     "Membership": ["rooms/services.py"],
     "OutboxEvent": ["outbox/services.py", "outbox/rows.py"],
-    "Message": ["messaging/storage.py"],
+    "Message": ["messaging/storage.py", "messaging/retention.py"],
+    "PurgedPlace": ["messaging/retention.py"],
     "DeadLetterDecision": ["events/letter_box.py"],
 }
 RELATED = {"memberships": "Membership", "owned_rooms": "Room", "messages": "Message"}

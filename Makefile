@@ -25,7 +25,9 @@ types: $(VENV)/installed ## types
 audit: $(VENV)/installed ## known vulnerabilities of what is installed
 	@$(BIN)/pip-audit -r requirements.txt
 
-bench: $(VENV)/installed ## figures of the channel layer
+bench: $(VENV)/installed ## figures of storing, history and the channel layer
+	@$(BIN)/python -m benchmarks.storing
+	@$(BIN)/python -m benchmarks.history
 	@$(BIN)/python -m benchmarks.layer
 
 clean: ## delete the virtual environment, caches and all data of the embedded services

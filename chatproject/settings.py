@@ -51,6 +51,9 @@ REDIS_URL = _required("REDIS_URL")
 KAFKA_BOOTSTRAP_SERVERS = _required("KAFKA_BOOTSTRAP_SERVERS")
 # Replicas of each topic: 1 on a single broker, 3 in a cluster (then two must have a record before it is acknowledged).
 KAFKA_REPLICATION = int(os.environ.get("KAFKA_REPLICATION", "1"))
+# Messages older than so many days are deleted by `manage.py purge_messages`; unset: they are kept for ever.
+_retention = os.environ.get("MESSAGE_RETENTION_DAYS")
+MESSAGE_RETENTION_DAYS = float(_retention) if _retention else None
 # Port of the metrics and drain endpoint of a process; unset: no such endpoint.
 METRICS_PORT = int(os.environ["METRICS_PORT"]) if os.environ.get("METRICS_PORT") else None
 

@@ -1,7 +1,8 @@
 """The loop that reads the created topics for the group `chat-server` and hands them to handlers.
 
 It never dies of a record and never skips one in silence: what is transient is tried again in place with the partition
-paused, what is permanently bad is found by bisection and set aside on the dead-letter topic with its reason.
+paused, what is permanently bad is found by bisection and set aside on the dead-letter topic with its reason. When too
+many are bad, the partition stands still and says so, since then it is not the records.
 """
 
 import logging
@@ -9,18 +10,22 @@ import random
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from threading import Event
-from time import monotonic
+from time import monotonic, time
 from typing import Any, Protocol
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, close_old_connections
-from prometheus_client import Counter
 from redis.exceptions import RedisError
 
+from events import metrics
+from events.bad_share import WINDOW, BadShare
 from events.dead_letters import DeadLetters
 from events.envelope import InvalidRecord
+from events.errors import TooManyBad
 from events.models import OffsetConflict
+from events.progress import Progress
 from events.topics import Topic
 
 logger = logging.getLogger(__name__)
@@ -29,15 +34,13 @@ GROUP = "chat-server"
 BATCH = 500  # records
 POLL = 0.2  # seconds
 MAX_BACKOFF = 5.0  # seconds
+MAX_BAD = 20  # of the last 100 records of a partition
+ASK_TIMEOUT = 5.0  # seconds, for what Kafka is asked at an assignment
 
 # Faults of a service, not of a record: a lost connection, a read-only standby, a table that is not migrated yet …
 TRANSIENT = (DatabaseError, InterfaceError, RedisError, KafkaException, ConnectionError, TimeoutError)
 # … except what PostgreSQL says about the values themselves.
 PERMANENT = (DataError, IntegrityError)
-
-handled_total = Counter("chat_event_records_handled_total", "Records handled by the event consumer.", ["topic"])
-set_aside_total = Counter("chat_event_records_dead_total", "Records set aside on the dead-letter topic.", ["topic"])
-retries_total = Counter("chat_event_retries_total", "Batches that wait for a service to come back.", ["topic"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,12 @@ class Stall:
 class EventConsumer:
     """One thread, one Kafka consumer; several of these processes share the partitions.
 
-    `run()` returns after `stop()`, which may be called from a signal handler: the batch in hand is finished.
+    `run()` returns after `stop()`, which may be called from a signal handler: the batch in hand is finished. It raises
+    `KafkaException` when this handle cannot work any more, for instance because another process has its `instance_id`;
+    then the process is to be started anew. `progress` tells how far it is.
+
+    `instance_id`: a name that this process keeps across restarts and that no other one has. When it comes back within
+    6 s nothing is handed over in between, also after a crash.
     """
 
     def __init__(
@@ -89,13 +97,19 @@ class EventConsumer:
         handlers: Mapping[Topic, TopicHandler],
         group: str = GROUP,
         max_backoff: float = MAX_BACKOFF,
+        max_bad: int = MAX_BAD,
+        instance_id: str | None = None,
+        progress: Progress | None = None,
     ) -> None:
+        self.progress = progress or Progress()
         self._handlers: dict[str, TopicHandler] = {topic.value: handler for topic, handler in handlers.items()}
         self._max_backoff = max_backoff
         self._dead_letters = DeadLetters(bootstrap_servers)
         self._stopping = Event()
         # (topic, partition) → what waits there; such a partition is paused.
         self._stalls: dict[tuple[str, int], Stall] = {}
+        # Kept when a partition goes, so that one which comes and goes is not set aside bit by bit.
+        self._shares: dict[tuple[str, int], BadShare] = defaultdict(lambda: BadShare(max_bad))
         self._consumer = Consumer(
             {
                 "bootstrap.servers": bootstrap_servers,
@@ -114,8 +128,11 @@ class EventConsumer:
                 "reconnect.backoff.ms": 50,
                 "reconnect.backoff.max.ms": 1000,
                 "socket.keepalive.enable": True,
+                **({} if instance_id is None else {"group.instance.id": instance_id}),
             }
         )
+        for name in self._handlers:
+            metrics.STALLED.labels(name).set_function(partial(self._count_stalls, name))
 
     def stop(self) -> None:
         self._stopping.set()
@@ -125,9 +142,11 @@ class EventConsumer:
                                  on_lost=self._revoked)  # fmt: skip
         try:
             while not self._stopping.is_set():
+                self.progress.turn()
                 for (topic, partition), records in self._poll().items():
                     stall = self._stalls.get((topic, partition))
                     if stall is None:
+                        self._note_gap(records[0])
                         self._handle(topic, partition, records, attempts=0)
                     elif stall.records:
                         # They were fetched before the pause took effect.
@@ -149,6 +168,8 @@ class EventConsumer:
             if error is None:
                 record = _received(message)
                 batches[record.topic, record.partition].append(record)
+            elif error.code() == KafkaError._FATAL:
+                raise KafkaException(error)
             elif error.code() != KafkaError._PARTITION_EOF:
                 logger.warning("Kafka: %s", error)
         # A partition may have been revoked while its records were handed over; its next owner reads them.
@@ -166,19 +187,32 @@ class EventConsumer:
                 self._note_stall(partition.topic, partition.partition, [], 1, error)
                 waiting.append(partition)
             else:
-                partition.offset = partition.offset if offset is None else offset
+                partition.offset = offset
+                self.progress.begin((partition.topic, partition.partition), offset)
         consumer.incremental_assign(partitions)
         if waiting:
             consumer.pause(waiting)
         logger.info("Assigned: %s", _names(partitions))
 
-    def _start_offset(self, topic: str, partition: int) -> int | None:
+    def _start_offset(self, topic: str, partition: int) -> int:
+        """Where to go on. Raises one of `TRANSIENT` when nobody can say."""
         close_old_connections()
-        return self._handlers[topic].start_offset(partition)
+        offset = self._handlers[topic].start_offset(partition)
+        if offset is not None:
+            return offset
+        place = TopicPartition(topic, partition)
+        (committed,) = self._consumer.committed([place], ASK_TIMEOUT)
+        if committed.error is not None:
+            raise KafkaException(committed.error)
+        if committed.offset >= 0:
+            return int(committed.offset)
+        oldest, _ = self._consumer.get_watermark_offsets(place, ASK_TIMEOUT)
+        return int(oldest)
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         for partition in partitions:
             self._stalls.pop((partition.topic, partition.partition), None)
+            self.progress.end((partition.topic, partition.partition))
         consumer.incremental_unassign(partitions)
         logger.info("Revoked: %s", _names(partitions))
 
@@ -190,16 +224,20 @@ class EventConsumer:
         try:
             close_old_connections()
             for part in self._parts(self._handlers[topic], records):
+                self._note_handled(records[done : done + part])
                 done += part
         except OffsetConflict as error:
             logger.warning("%s Reading on from the stored offset.", error)
             self._seek_to_stored(topic, partition, attempts=attempts)
+        except TooManyBad as error:
+            if self.progress.stop((topic, partition), str(error)):
+                logger.critical("%s[%d] stands still: %s", topic, partition, error)
+            self._stall(topic, partition, records[done:], attempts + 1, error)
         except TRANSIENT as error:
             self._stall(topic, partition, records[done:], attempts + 1, error)
         else:
             self._resume(topic, partition)
         if done:
-            handled_total.labels(topic).inc(done)
             self._commit(records[done - 1])
 
     def _parts(self, handler: TopicHandler, records: Sequence[ReceivedRecord]) -> Iterator[int]:
@@ -215,15 +253,40 @@ class EventConsumer:
                 yield from self._parts(handler, records[middle:])
                 return
             self._set_aside(handler, records[0], error)
+        else:
+            self._shares[records[0].topic, records[0].partition].note_good(len(records))
         yield len(records)
 
     def _set_aside(self, handler: TopicHandler, record: ReceivedRecord, error: Exception) -> None:
-        """The dead letter is acknowledged before the offset moves: nothing is dropped in between."""
-        reason = _reason(error)
+        """The dead letter is acknowledged before the offset moves: nothing is dropped in between. Raises `TooManyBad`
+        instead when the share of bad records says that it is not this record's fault."""
+        reason, share = _reason(error), self._shares[record.topic, record.partition]
+        if share.is_exhausted:
+            raise TooManyBad(
+                f"The record at {record.offset} is bad like many of the last {WINDOW} ({reason}). Mend the deployment;"
+                " it is tried again until then. If the records are to blame, start with a higher --max-bad."
+            )
         self._dead_letters.produce(record, reason=reason)
         handler.skip(record)
-        set_aside_total.labels(record.topic).inc()
+        share.note_bad()
+        metrics.DEAD.labels(record.topic).inc()
         logger.error("%s[%d]@%d was set aside: %s", record.topic, record.partition, record.offset, reason)
+
+    def _note_gap(self, first: ReceivedRecord) -> None:
+        """Say what is missing between where this process stood and what Kafka had for it."""
+        missing = first.offset - self.progress.next_offset((first.topic, first.partition), default=first.offset)
+        if missing > 0:
+            metrics.LOST.labels(first.topic).inc(missing)
+            logger.critical(
+                "%s[%d]: %d records before %d are gone; Kafka deleted them before they were handled.",
+                first.topic, first.partition, missing, first.offset,
+            )  # fmt: skip
+
+    def _note_handled(self, records: Sequence[ReceivedRecord]) -> None:
+        first, last = records[0], records[-1]
+        self.progress.move((last.topic, last.partition), last.offset + 1)
+        metrics.HANDLED.labels(last.topic).inc(len(records))
+        metrics.LAG_SECONDS.labels(last.topic).observe(max(0.0, time() - first.timestamp_ms / 1000))
 
     def _commit(self, last: ReceivedRecord) -> None:
         """Advisory: it shows the lag, and serves the topics whose handlers keep no offset."""
@@ -248,7 +311,7 @@ class EventConsumer:
     def _note_stall(
         self, topic: str, partition: int, records: list[ReceivedRecord], attempts: int, error: Exception
     ) -> None:
-        retries_total.labels(topic).inc()
+        metrics.RETRIES.labels(topic).inc()
         if attempts == 1:
             logger.warning("%s[%d] waits: %s", topic, partition, _reason(error))
         self._stalls[topic, partition] = Stall(attempts, monotonic() + self._backoff(attempts), records)
@@ -264,19 +327,23 @@ class EventConsumer:
 
     def _resume(self, topic: str, partition: int) -> None:
         if self._stalls.pop((topic, partition), None) is not None:
+            self.progress.go_on((topic, partition))
             logger.info("%s[%d] goes on.", topic, partition)
             self._consumer.resume([TopicPartition(topic, partition)])
 
     def _seek_to_stored(self, topic: str, partition: int, *, attempts: int) -> None:
-        """Read on from where the database says; None there means from where the group stood when it was assigned."""
+        """Read on from where the database says, or Kafka where the handler leaves it to Kafka."""
         try:
             offset = self._start_offset(topic, partition)
-            if offset is not None:
-                self._consumer.seek(TopicPartition(topic, partition, offset))
+            self._consumer.seek(TopicPartition(topic, partition, offset))
+            self.progress.begin((topic, partition), offset)
         except TRANSIENT as error:
             self._stall(topic, partition, [], attempts + 1, error)
         else:
             self._resume(topic, partition)
+
+    def _count_stalls(self, topic: str) -> float:
+        return float(sum(stalled == topic for stalled, _ in list(self._stalls)))
 
     def _backoff(self, attempts: int) -> float:
         """Seconds to wait: doubling up to a cap, with full jitter above a tenth of it."""
@@ -291,7 +358,8 @@ def _received(message: Any) -> ReceivedRecord:
         topic=message.topic(),
         partition=message.partition(),
         offset=message.offset(),
-        key=None if key is None else key.decode(errors="replace"),
+        # A key that is no text can be written down again as it was.
+        key=None if key is None else key.decode(errors="surrogateescape"),
         value=message.value() or b"",
         headers={name: value or b"" for name, value in message.headers() or ()},
         timestamp_ms=message.timestamp()[1],

@@ -8,6 +8,8 @@ from events.topics import TOPICS, Topic
 if TYPE_CHECKING:
     from events.consumer import ReceivedRecord
 
+# What a letter carries besides the record's own headers.
+ORIGIN_HEADERS = ("reason", "topic", "partition", "offset")
 MAX_REASON = 2000  # bytes
 
 
@@ -22,7 +24,8 @@ class DeadLetters:
     def produce(self, record: "ReceivedRecord", *, reason: str) -> None:
         """Keep the record beside its reason; raise `KafkaException` when Kafka does not confirm it."""
         headers = {**record.headers, **_origin(record, reason)}
-        self._producer.produce(Topic.DEAD_LETTER.value, [OutgoingRecord(record.key, record.value, headers)])
+        key = None if record.key is None else record.key.encode(errors="surrogateescape")
+        self._producer.produce(Topic.DEAD_LETTER.value, [OutgoingRecord(key, record.value, headers)])
 
     def close(self) -> None:
         self._producer.close()

@@ -11,3 +11,15 @@ class OffsetConflict(Exception):
 
 class TopicMismatch(Exception):
     """A topic exists, but not as this project needs it; the text says how to mend that."""
+
+
+class NoSuchLetter(Exception):
+    """The dead letter is not there (any more), or does not say where it is from."""
+
+
+class LetterDecided(Exception):
+    """Somebody has replayed or dropped the dead letter before."""
+
+
+class TooManyBad(Exception):
+    """Too large a share of a partition's records is bad: something else is wrong, and nothing more is set aside."""

@@ -1,10 +1,11 @@
 from typing import ClassVar
 
 from django.db import connection, models
+from django.db.models.functions import Now
 
 from events.errors import OffsetConflict
 
-__all__ = ["ConsumedOffset", "OffsetConflict", "advance_offset"]
+__all__ = ["ConsumedOffset", "DeadLetterDecision", "OffsetConflict", "advance_offset"]
 
 # Without a row yet, the first to store decides where to begin. A second one waits for the first one's commit, and is
 # then compared with it like everybody else.
@@ -30,6 +31,32 @@ class ConsumedOffset(models.Model):
 
     def __str__(self) -> str:
         return f"{self.topic}[{self.partition}]@{self.next_offset}"
+
+
+class DeadLetterDecision(models.Model):
+    """What somebody decided about a dead letter. Only `events.letter_box` writes these rows."""
+
+    class Action(models.TextChoices):
+        REPLAYED = "replayed"
+        DROPPED = "dropped"
+
+    offset = models.BigIntegerField(help_text="Place of the letter on the dead-letter topic.")
+    # By the broker's clock. With the offset it names one letter, also after the topic was created anew.
+    letter_time = models.DateTimeField()
+    action = models.CharField(max_length=8, choices=Action.choices)
+    by = models.CharField(max_length=150)
+    at = models.DateTimeField(db_default=Now())
+    origin = models.CharField(max_length=300, help_text="Where the record was from: topic, partition and offset.")
+    reason = models.TextField(help_text="Why it was set aside.")
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["offset", "letter_time"], name="events_deadletter_decided_once"),
+        ]
+        ordering: ClassVar[list[str]] = ["-at"]
+
+    def __str__(self) -> str:
+        return f"Dead letter {self.offset}: {self.action} by {self.by}"
 
 
 def advance_offset(topic: str, partition: int, expected: int, new: int) -> None:

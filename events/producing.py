@@ -9,7 +9,7 @@ TIMEOUT = 10.0  # seconds
 
 
 class OutgoingRecord(NamedTuple):
-    key: str | None
+    key: str | bytes | None
     value: bytes
     headers: Mapping[str, str | bytes]
 

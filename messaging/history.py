@@ -1,14 +1,14 @@
 """Reading stored messages: pages of history, and what a resumed socket missed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import NamedTuple
 
 from events.models import ConsumedOffset
 from events.topics import Topic
 from messaging.cursor import Cursor
-from messaging.models import Message
+from messaging.models import Message, PurgedPlace
 
 MAX_PAGE = 200
 
@@ -39,6 +39,30 @@ def page_before(room: int, cursor: Cursor, *, limit: int) -> Page:
 def page_after(room: int, cursor: Cursor, *, limit: int, stored: Cursor) -> Page:
     """The rows just after `cursor`, without its own."""
     rows = list(Message.objects.in_room(room).after(cursor).order_by("epoch", "offset")[: limit + 1])
+    return _page_upwards(rows, limit=limit, stored=stored)
+
+
+def page_around(room: int, cursor: Cursor, *, limit: int, stored: Cursor) -> Page:
+    """About half of `limit` rows before `cursor`, and from its own row on the rest; one query."""
+    if limit == 1:
+        alone = page_after(room, cursor._replace(offset=cursor.offset - 1), limit=1, stored=stored)
+        return replace(alone, before=cursor)
+    half = limit // 2
+    # The offset before this one: `after` then includes the row at `cursor`.
+    behind = Message.objects.in_room(room).after(cursor._replace(offset=cursor.offset - 1))
+    ahead = Message.objects.in_room(room).before(cursor)
+    # Each half is cut off by itself, so that each reads its few rows from the index.
+    both = ahead.order_by("-epoch", "-offset")[: half + 1].union(
+        behind.order_by("epoch", "offset")[: limit - half + 1], all=True
+    )
+    rows = sorted(both, key=lambda row: row.cursor)
+    split = sum(row.cursor < cursor for row in rows)
+    older = _page_downwards(rows[:split][::-1], limit=half, stored=None)
+    newer = _page_upwards(rows[split:], limit=limit - half, stored=stored)
+    return Page([*older.rows, *newer.rows], before=older.before, after=newer.after, stored=newer.stored)
+
+
+def _page_upwards(rows: list[Message], *, limit: int, stored: Cursor) -> Page:
     more, rows = len(rows) > limit, rows[:limit]
     return Page(
         rows,
@@ -46,16 +70,6 @@ def page_after(room: int, cursor: Cursor, *, limit: int, stored: Cursor) -> Page
         after=rows[-1].cursor if more else None,
         stored=None if more else stored,
     )
-
-
-def page_around(room: int, cursor: Cursor, *, limit: int, stored: Cursor) -> Page:
-    """About half of `limit` rows before `cursor`, and from its own row on the rest."""
-    older = (
-        page_before(room, cursor, limit=limit // 2) if limit > 1 else Page([], before=cursor, after=None, stored=None)
-    )
-    # The offset before this one: `after` then includes the row at `cursor`.
-    newer = page_after(room, cursor._replace(offset=cursor.offset - 1), limit=limit - limit // 2, stored=stored)
-    return Page([*older.rows, *newer.rows], before=older.before, after=newer.after, stored=newer.stored)
 
 
 def _page_downwards(rows: list[Message], *, limit: int, stored: Cursor | None) -> Page:
@@ -100,6 +114,12 @@ def missed(room: int, after: Cursor, through: Cursor, *, limit: int) -> list[Mis
     found = [Missed(row.cursor, row, is_change=False) for row in made]
     found += [Missed(row.changed, row, is_change=True) for row in changed if row.changed is not None]
     return sorted(found, key=attrgetter("cursor"))[: limit + 1]
+
+
+def is_whole_behind(cursor: Cursor) -> bool:
+    """Whether nothing behind `cursor` has been purged, in any room of its partition."""
+    purged = PurgedPlace.objects.filter(partition=cursor.partition).values_list("epoch", "offset").first()
+    return purged is None or purged <= (cursor.epoch, cursor.offset)
 
 
 def find_message(room: int, uid: str) -> Message | None:

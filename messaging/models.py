@@ -4,6 +4,8 @@ from typing import Self
 
 from django.conf import settings
 from django.db import models
+from django.db.models import F, Func, Value
+from django.db.models.lookups import GreaterThan, LessThan
 
 from messaging.cursor import Cursor
 from rooms.models import Room
@@ -27,16 +29,25 @@ class LogEpoch(models.Model):
         return f"{self.topic} epoch {self.epoch}"
 
 
+class PurgedPlace(models.Model):
+    """Up to where a partition's oldest messages were deleted: behind that a room is whole. Only `messaging.retention`
+    writes these rows."""
+
+    partition = models.IntegerField(unique=True)
+    epoch = models.IntegerField()
+    offset = models.BigIntegerField()
+
+    def __str__(self) -> str:
+        return f"partition {self.partition} is purged up to {self.epoch}-{self.offset}"
+
+
 class MessageQuerySet(models.QuerySet["Message"]):
     def in_room(self, room_id: int) -> Self:
         return self.filter(room_id=room_id)
 
     def after(self, cursor: Cursor) -> Self:
         """Rows behind `cursor` in the room's order."""
-        return self.filter(
-            models.Q(epoch=cursor.epoch, offset__gt=cursor.offset) | models.Q(epoch__gt=cursor.epoch),
-            epoch__gte=cursor.epoch,
-        )
+        return self.filter(GreaterThan(_place(F("epoch"), F("offset")), _place_of(cursor)))
 
     def made_between(self, after: Cursor, through: Cursor) -> Self:
         """Rows behind `after` up to `through`, which are of one epoch."""
@@ -50,10 +61,17 @@ class MessageQuerySet(models.QuerySet["Message"]):
 
     def before(self, cursor: Cursor) -> Self:
         """Rows ahead of `cursor` in the room's order."""
-        return self.filter(
-            models.Q(epoch=cursor.epoch, offset__lt=cursor.offset) | models.Q(epoch__lt=cursor.epoch),
-            epoch__lte=cursor.epoch,
-        )
+        return self.filter(LessThan(_place(F("epoch"), F("offset")), _place_of(cursor)))
+
+
+def _place(epoch: F | Value, offset: F | Value) -> Func:
+    """Epoch and offset as one value. PostgreSQL finds `(epoch, offset) > (1, 7)` in the index; the same said with AND
+    and OR makes it read a room's rows one by one up to the cursor."""
+    return Func(epoch, offset, function="ROW", output_field=models.BooleanField())
+
+
+def _place_of(cursor: Cursor) -> Func:
+    return _place(Value(cursor.epoch), Value(cursor.offset))
 
 
 class Message(models.Model):

@@ -80,7 +80,8 @@ async def _from_rows(log: RoomLog, subscription: Any, room: int, after: Cursor) 
         logger.warning("A resume found storage standing still before offset %d.", oldest.offset)
         return None
     missed = await in_database(history.missed)(room, after, stored, limit=MAX_ROWS)
-    if len(missed) > MAX_ROWS:
+    # Asked after the rows were read: what was purged until then may be missing among them.
+    if len(missed) > MAX_ROWS or not await in_database(history.is_whole_behind)(after):
         return None
     # What was stored meanwhile is left to the ring: rows and changes are read one after the other, and behind `stored`
     # one could hold what the other does not.

@@ -32,6 +32,7 @@ STORED_TYPES = frozenset({EventType.MESSAGE_CREATED, EventType.NOTICE_CREATED})
 CHANGE_TYPES = frozenset({EventType.MESSAGE_EDITED, EventType.MESSAGE_DELETED})
 
 LOCK_ROOMS = "SELECT id, last_seq FROM rooms_room WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE"
+NEWEST_ROOM = "SELECT COALESCE(pg_sequence_last_value(pg_get_serial_sequence('rooms_room', 'id')::regclass), 0)"
 STORED_ALREADY = """
     SELECT m.room_id, m.uid FROM unnest(%s::bigint[], %s::uuid[]) AS r(room_id, uid)
     JOIN messaging_message m ON m.room_id = r.room_id AND m.uid = r.uid
@@ -129,7 +130,7 @@ class MessageStorage:
 
     def _insert(self, partition: int, rows: list[Row], last_seqs: dict[int, int]) -> list[Row]:
         """Insert what is not there yet, and count it in `last_seqs`."""
-        fresh = _without_repeats(rows)
+        fresh = [row for row in _without_repeats(rows) if row.room in last_seqs]
         for row in fresh:
             if row.kind == Message.Kind.MESSAGE:
                 row.seq = last_seqs[row.room] = last_seqs[row.room] + 1
@@ -171,14 +172,25 @@ def _parse(record: ReceivedRecord) -> Row | Change:
 
 
 def _lock_rooms(rooms: list[int]) -> dict[int, int]:
-    """Lock the rooms' rows and return each one's last seq; raise `InvalidRecord` when one does not exist."""
+    """Lock the rooms' rows and return each one's last seq; deleted rooms are left out, with all that was said in them.
+    Raise `InvalidRecord` for a room that never existed."""
     with connection.cursor() as cursor:
         cursor.execute(LOCK_ROOMS, [rooms])
         last_seqs = dict(cursor.fetchall())
     missing = [room for room in rooms if room not in last_seqs]
     if missing:
-        raise InvalidRecord(f"Room {missing[0]} does not exist.")
+        _require_deleted(missing)
     return last_seqs
+
+
+def _require_deleted(rooms: list[int]) -> None:
+    """Raise `InvalidRecord` for a room whose id was never given out."""
+    with connection.cursor() as cursor:
+        cursor.execute(NEWEST_ROOM)
+        (newest,) = cursor.fetchone()
+    if max(rooms) > newest:
+        raise InvalidRecord(f"Room {max(rooms)} does not exist.")
+    logger.info("What was still said in the deleted rooms %s is not stored.", rooms)
 
 
 def _without_repeats(rows: list[Row]) -> list[Row]:

@@ -6,6 +6,7 @@ from django.db.models import F, Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
+from events.admin import ReadOnlyAdmin
 from outbox.models import OutboxEvent, OutboxLease
 
 
@@ -24,19 +25,6 @@ class StateFilter(admin.SimpleListFilter):
             "sent": Q(sent_at__isnull=False),
         }
         return queryset.filter(conditions.get(self.value() or "", Q()))
-
-
-class ReadOnlyAdmin(admin.ModelAdmin[Any]):
-    """To look at: `record_event` and the poller are the only writers."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
 
 @admin.register(OutboxEvent)

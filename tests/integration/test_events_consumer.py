@@ -1,24 +1,32 @@
 """The loop of the event consumer: it never dies of a record, and never skips one in silence."""
 
 import json
+import urllib.error
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Event, Thread
 from time import monotonic
 from uuid import uuid4
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 from django.conf import settings
 from django.db import OperationalError, connection, transaction
 
+from events import metrics
 from events.consumer import EventConsumer, ReceivedRecord
 from events.envelope import Envelope, InvalidRecord
 from events.models import ConsumedOffset, OffsetConflict, advance_offset
+from events.probe import serve_probe
+from events.progress import Progress
 from events.provisioning import create_topics
 from events.schemas import EventType
 from events.topics import Topic
+from events.watchdog import Watchdog
 from tests.acceptance.processes import wait_for
 
 PATIENCE = 30.0  # seconds until a test gives up waiting
@@ -112,10 +120,19 @@ def read_from(topic: Topic, starts: dict[int, int], count: int) -> list[tuple[by
 
 
 @contextmanager
-def running(topic: Topic, handler: ToyHandler, *, group: str | None = None) -> Iterator[EventConsumer]:
+def running(
+    topic: Topic,
+    handler: ToyHandler,
+    *,
+    group: str | None = None,
+    instance_id: str | None = None,
+    max_bad: int = 20,
+    patience: float = 30.0,
+) -> Iterator[EventConsumer]:
     consumer = EventConsumer(
-        settings.KAFKA_BOOTSTRAP_SERVERS, handlers={topic: handler}, group=group or f"test-{uuid4()}", max_backoff=0.3
-    )
+        settings.KAFKA_BOOTSTRAP_SERVERS, handlers={topic: handler}, group=group or f"test-{uuid4()}", max_backoff=0.3,
+        instance_id=instance_id, max_bad=max_bad, progress=Progress(patience=patience),
+    )  # fmt: skip
 
     def run() -> None:
         try:
@@ -172,6 +189,92 @@ def test_a_record_that_a_handler_cannot_bear_is_found_among_many() -> None:
         wait_for(lambda: len(handler.ids) == 298, "the good records")
     assert handler.ids == [n for n in range(1, 300) if n != 137]
     assert handler.skipped == [starts[0] + 136]
+
+
+def test_when_too_many_records_are_bad_the_partition_stands_still_until_that_is_mended() -> None:
+    """A wrong deployment does not empty a topic into the dead letters; other partitions go on, nothing is skipped, and
+    what is not to blame is handled without a hand when the cause is gone."""
+    starts, graves = ends(Topic.ROOM_CREATED), ends(Topic.DEAD_LETTER)
+
+    class Misled(ToyHandler):
+        def store(self, records: Sequence[ReceivedRecord]) -> None:
+            if records[0].partition == 0 and not mended.is_set():
+                raise InvalidRecord("A field is missing.")
+            super().store(records)
+
+    mended, handler = Event(), Misled(starts)
+    produce(Topic.ROOM_CREATED, *(deletion(n) for n in range(1, 61)))
+    with running(Topic.ROOM_CREATED, handler, max_bad=5) as consumer:
+        wait_for(lambda: consumer.progress.problem(), "the stop")
+        produce(Topic.ROOM_CREATED, deletion(101), partition=1)
+        wait_for(lambda: handler.ids == [101], "the other partition")
+        assert "A field is missing." in (consumer.progress.problem() or "")
+        mended.set()
+        wait_for(lambda: len(handler.ids) == 56, "the waiting records")
+        assert consumer.progress.problem() is None
+    assert handler.ids == [101, *range(6, 61)]
+    assert handler.skipped == [starts[0] + n for n in range(5)]
+    assert ends(Topic.DEAD_LETTER)[0] == graves[0] + 5
+
+
+def test_records_that_kafka_deleted_before_they_were_handled_are_counted() -> None:
+    """A retention that is too short for an outage is no silent loss."""
+    starts = ends(Topic.ROOM_CREATED)
+    produce(Topic.ROOM_CREATED, *(deletion(n) for n in range(1, 6)))
+    admin = AdminClient({"bootstrap.servers": settings.KAFKA_BOOTSTRAP_SERVERS})
+    cut = TopicPartition(Topic.ROOM_CREATED.value, 0, starts[0] + 3)
+    for future in admin.delete_records([cut]).values():
+        future.result(PATIENCE)
+    lost = metrics.LOST.labels(Topic.ROOM_CREATED.value)
+    before, handler = lost._value.get(), ToyHandler(starts)
+    with running(Topic.ROOM_CREATED, handler):
+        wait_for(lambda: handler.ids == [4, 5], "what is left")
+    assert lost._value.get() - before == 3
+
+
+def test_one_that_does_not_get_on_is_seen_from_outside() -> None:
+    """The lag is measured and the probe turns red, while the loop itself only waits."""
+    handler = ToyHandler(ends(Topic.ROOM_CREATED))
+    handler.faults = [OperationalError("gone")] * 1000
+    with running(Topic.ROOM_CREATED, handler, patience=1.0) as consumer, watched(consumer) as url:
+        wait_for(lambda: consumer.progress.places, "the assignment")
+        assert read(f"{url}/ready") == (200, '{"ready": true, "problem": null}')
+        produce(Topic.ROOM_CREATED, deletion(1), deletion(2))
+        wait_for(lambda: read(f"{url}/ready")[0] == 503, "the alarm")
+        assert "makes no progress, and 2 records wait." in read(f"{url}/ready")[1]
+        shown = read(f"{url}/metrics")[1]
+        for line in (
+            f'chat_event_lag_records{{topic="{Topic.ROOM_CREATED}"}} 2.0',
+            f'chat_event_stalled_partitions{{topic="{Topic.ROOM_CREATED}"}} 1.0',
+            "chat_event_consumer_ready 0.0",
+        ):
+            assert line in shown
+        handler.faults.clear()
+        wait_for(lambda: read(f"{url}/ready")[0] == 200, "the end of the alarm")
+    assert handler.ids == [1, 2]
+
+
+@contextmanager
+def watched(consumer: EventConsumer) -> Iterator[str]:
+    """The address of the consumer's probe."""
+    watchdog = Watchdog(settings.KAFKA_BOOTSTRAP_SERVERS, consumer.progress, interval=0.1)
+    watchdog.start()
+    server = serve_probe(0, problem=consumer.progress.problem)
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        watchdog.close()
+
+
+def read(url: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:
+            return response.status, response.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
 
 
 @pytest.mark.parametrize("fault", [OperationalError("gone"), ConnectionError("reset"), TimeoutError()])
@@ -256,6 +359,35 @@ def test_stopping_commits_and_the_next_one_goes_on() -> None:
     with running(Topic.ROOM_CREATED, second, group=group):
         wait_for(lambda: len(second.ids) == 2, "the rest")
     assert second.ids == [2, 3]
+
+
+def test_a_named_one_that_comes_back_has_its_partitions_at_once() -> None:
+    """Nothing is handed over to its neighbour in between."""
+    group, starts = f"test-{uuid4()}", ends(Topic.ROOM_CREATED)
+    with running(Topic.ROOM_CREATED, ToyHandler(starts), group=group, instance_id="two") as neighbour:
+        with running(Topic.ROOM_CREATED, ToyHandler(starts), group=group, instance_id="one") as one:
+            wait_for(lambda: one.progress.places, "its share of the partitions")
+            wait_for(lambda: len(one.progress.places + neighbour.progress.places) == 3, "the hand-over")
+            kept = neighbour.progress.places
+        with running(Topic.ROOM_CREATED, ToyHandler(starts), group=group, instance_id="one") as back:
+            wait_for(lambda: len(back.progress.places + kept) == 3, "the partitions that it had")
+            assert neighbour.progress.places == kept
+
+
+def test_of_two_with_one_name_the_older_ends() -> None:
+    """It says so, instead of waiting for records that never come."""
+    group, starts = f"test-{uuid4()}", ends(Topic.ROOM_CREATED)
+    older = EventConsumer(
+        settings.KAFKA_BOOTSTRAP_SERVERS, handlers={Topic.ROOM_CREATED: ToyHandler(starts)}, group=group,
+        instance_id="one",
+    )  # fmt: skip
+    with ThreadPoolExecutor(1) as pool:
+        life = pool.submit(older.run)
+        wait_for(lambda: len(older.progress.places) == 3, "all partitions")
+        with running(Topic.ROOM_CREATED, ToyHandler(starts), group=group, instance_id="one") as double:
+            wait_for(lambda: len(double.progress.places) == 3, "all partitions")
+            with pytest.raises(KafkaException, match="fenced by other consumer"):
+                life.result(PATIENCE)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -18,7 +18,9 @@ DOORS = {
     "Room": ["rooms/services.py", "messaging/storage.py"],
     "Membership": ["rooms/services.py"],
     "OutboxEvent": ["outbox/services.py", "outbox/rows.py"],
-    "Message": ["messaging/storage.py", "messaging/changes.py"],
+    "Message": ["messaging/storage.py", "messaging/changes.py", "messaging/retention.py"],
+    "PurgedPlace": ["messaging/retention.py"],
+    "DeadLetterDecision": ["events/letter_box.py"],
 }
 RELATED = {"memberships": "Membership", "owned_rooms": "Room", "messages": "Message"}
 VERBS = {"create", "get_or_create", "update_or_create", "save", "delete", "update", "bulk_create", "bulk_update"}

@@ -141,7 +141,9 @@ def _configuration(folder: str, ports: list[int]) -> str:
         ]
         for port in ports
     }
-    commands |= {"poller": [python, manage, "run_outbox_poller"], "events": [python, manage, "run_event_consumer"]}
+    # The name lets it go on at once after a restart. Two chats on one Kafka must not have the same.
+    events = [python, manage, "run_event_consumer", "--instance-id", f"events-{ports[0]}"]
+    commands |= {"poller": [python, manage, "run_outbox_poller"], "events": events}
     programs = [
         # Killed with the supervisor: when that ends out of order, nobody is left to wait for them.
         PROGRAM.format(

@@ -6,13 +6,16 @@ from collections.abc import Callable
 from threading import Event, Thread
 from typing import Any
 
+from confluent_kafka import KafkaException
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
-from prometheus_client import start_http_server
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from accounts.cache import UserCacheHandler, VersionedCache
-from events.consumer import EventConsumer, TopicHandler
+from events.bad_share import WINDOW
+from events.consumer import MAX_BAD, EventConsumer, TopicHandler
+from events.probe import serve_probe
 from events.topics import Topic
+from events.watchdog import Watchdog
 from messaging.last_message import LastMessages
 from messaging.log import LogWatch, epoch_of
 from messaging.storage import MessageStorage
@@ -24,6 +27,20 @@ logger = logging.getLogger(__name__)
 class Command(BaseCommand):
     help = __doc__
 
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--instance-id",
+            help="a name that this process keeps across restarts and no other one has: after a restart within 6 s it"
+            " goes on at once, and nothing is handed over",
+        )
+        parser.add_argument(
+            "--max-bad",
+            type=int,
+            default=MAX_BAD,
+            help=f"a partition stands still when more than so many of its last {WINDOW} records are bad; {WINDOW + 1}:"
+            " it never does",
+        )
+
     def handle(self, *args: Any, **options: Any) -> None:
         watch = LogWatch(settings.KAFKA_BOOTSTRAP_SERVERS)
         topic_id = watch.topic_id()
@@ -34,15 +51,28 @@ class Command(BaseCommand):
             Topic.USER_CREATED: UserCacheHandler(cache),
             Topic.ROOM_CREATED: RoomCacheHandler(cache, settings.KAFKA_BOOTSTRAP_SERVERS),
         }
-        consumer = EventConsumer(settings.KAFKA_BOOTSTRAP_SERVERS, handlers=handlers)
+        consumer = EventConsumer(
+            settings.KAFKA_BOOTSTRAP_SERVERS,
+            handlers=handlers,
+            max_bad=options["max_bad"],
+            instance_id=options["instance_id"],
+        )
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: consumer.stop())
         if settings.METRICS_PORT:
-            start_http_server(settings.METRICS_PORT, addr="127.0.0.1")
+            serve_probe(settings.METRICS_PORT, problem=consumer.progress.problem)
+        watchdog = Watchdog(settings.KAFKA_BOOTSTRAP_SERVERS, consumer.progress)
+        watchdog.start()
         watcher = _Watcher(watch, topic_id, on_change=consumer.stop)
         watcher.start()
-        consumer.run()
-        if watcher.end():
+        try:
+            consumer.run()
+        except KafkaException as error:
+            raise CommandError(f"The event consumer cannot go on; start it anew: {error}") from error
+        finally:
+            watchdog.close()
+            changed = watcher.end()
+        if changed:
             raise CommandError("The log of messages was created anew: start again, to store it under a new epoch.")
         logger.info("The event consumer has stopped.")
 

@@ -29,6 +29,7 @@ GROUP = "chat-server"
 BATCH = 500  # records
 POLL = 0.2  # seconds
 MAX_BACKOFF = 5.0  # seconds
+ERROR_REST = 10.0  # seconds between two lines about connections that fail
 
 # Faults of a service, not of a record: a lost connection, a read-only standby, a table that is not migrated yet …
 TRANSIENT = (DatabaseError, InterfaceError, RedisError, KafkaException, ConnectionError, TimeoutError)
@@ -96,6 +97,8 @@ class EventConsumer:
         self._stopping = Event()
         # (topic, partition) → what waits there; such a partition is paused.
         self._stalls: dict[tuple[str, int], Stall] = {}
+        # Monotonic time before which no further error of librdkafka's is logged.
+        self._rest_until = 0.0
         self._consumer = Consumer(
             {
                 "bootstrap.servers": bootstrap_servers,
@@ -114,7 +117,11 @@ class EventConsumer:
                 "reconnect.backoff.ms": 50,
                 "reconnect.backoff.max.ms": 1000,
                 "socket.keepalive.enable": True,
-            }
+                # A line for each attempt to connect would bury the log.
+                "log_level": 2,
+                "error_cb": self._note_error,
+            },
+            logger=logger,
         )
 
     def stop(self) -> None:
@@ -150,10 +157,16 @@ class EventConsumer:
                 record = _received(message)
                 batches[record.topic, record.partition].append(record)
             elif error.code() != KafkaError._PARTITION_EOF:
-                logger.warning("Kafka: %s", error)
+                self._note_error(error)
         # A partition may have been revoked while its records were handed over; its next owner reads them.
         owned = {(partition.topic, partition.partition) for partition in self._consumer.assignment()}
         return {place: records for place, records in batches.items() if place in owned}
+
+    def _note_error(self, error: KafkaError) -> None:
+        """librdkafka tries again by itself, many times a second while no broker answers."""
+        if monotonic() >= self._rest_until:
+            self._rest_until = monotonic() + ERROR_REST
+            logger.warning("Kafka: %s", error)
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Go on from where the database says, which is right also when a commit was lost."""

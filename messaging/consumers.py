@@ -75,8 +75,12 @@ def _batched(rows: Sequence[Message], size: int) -> Iterator[Sequence[Message]]:
 
 
 def _refusal_code(refusal: ChatError | None) -> CloseCode:
-    if refusal is not None and refusal.code == ErrorCode.FORBIDDEN:
-        return CloseCode.DEACTIVATED
+    match None if refusal is None else refusal.code:
+        case ErrorCode.FORBIDDEN:
+            return CloseCode.DEACTIVATED
+        case ErrorCode.UNAVAILABLE:
+            # Nobody is known to be signed out: the client comes back.
+            return CloseCode.RESTART
     return CloseCode.SIGNED_OUT
 
 

@@ -2,11 +2,12 @@
 
 import os
 
+from asgiref.typing import ASGIReceiveCallable, ASGISendCallable, Scope
 from channels.layers import get_channel_layer
 from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.sessions import CookieMiddleware, SessionMiddleware
 from django.core.asgi import get_asgi_application
-from django.urls import path
+from django.urls import path, re_path
 from prometheus_client import REGISTRY, start_http_server
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatproject.settings")
@@ -24,6 +25,13 @@ if settings.METRICS_PORT:
     REGISTRY.register(LayerCollector(get_channel_layer()))
     start_http_server(settings.METRICS_PORT, addr="127.0.0.1")
 
-websocket = Handshake(URLRouter([path("ws", ChatConsumer.as_asgi())]), allowed_origins=settings.ALLOWED_ORIGINS)
 
-application = ProtocolTypeRouter({"http": http, "websocket": CookieMiddleware(SessionMiddleware(websocket))})
+async def refuse(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+    """There is no WebSocket at this path; the router alone would answer 500 with a traceback in the log."""
+    await send({"type": "websocket.close", "code": 1000, "reason": None})
+
+
+chat = Handshake(ChatConsumer.as_asgi(), allowed_origins=settings.ALLOWED_ORIGINS)
+websocket = URLRouter([path("ws", CookieMiddleware(SessionMiddleware(chat))), re_path("", refuse)])  # type: ignore[arg-type]  # Channels routes to ASGI apps
+
+application = ProtocolTypeRouter({"http": http, "websocket": websocket})

@@ -7,9 +7,10 @@ from urllib.parse import urlsplit
 
 from asgiref.typing import ASGIReceiveCallable, ASGISendCallable
 from channels.auth import get_user
+from django.db import InterfaceError, OperationalError
 
 from accounts.auth import user_for_token
-from accounts.errors import ChatError
+from accounts.errors import ChatError, ErrorCode
 from messaging.database import in_database
 
 logger = logging.getLogger(__name__)
@@ -42,6 +43,10 @@ class Handshake:
             user = await in_database(user_for_token)(token) if token is not None else await get_user(scope)
         except ChatError as error:
             user, scope = None, {**scope, "refusal": error}
+        except (OperationalError, InterfaceError) as error:
+            logger.warning("A handshake met no database: %s", error)
+            away = ChatError(ErrorCode.UNAVAILABLE, "The database cannot answer now; try again.")
+            user, scope = None, {**scope, "refusal": away}
         person = user if user is not None and user.is_authenticated else None
         session_key = None if token is not None else scope["session"].session_key
         await self.inner({**scope, "user": person, "session_key": session_key}, receive, send)

@@ -2,15 +2,19 @@
 
 import asyncio
 import logging
+from functools import cache
 
 import redis.asyncio
 from asgiref.sync import sync_to_async
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import path
 from redis.exceptions import RedisError
 
+from events.topics import Topic
 from kafka_layer import LayerError
 from messaging.hub import get_hub
 
@@ -25,7 +29,7 @@ async def live(request: HttpRequest) -> HttpResponse:
 
 
 async def ready(request: HttpRequest) -> HttpResponse:
-    """200 when the database, Redis and the layer's reader all work, else 503; the body names each."""
+    """200 when the database, Redis and Kafka answer and the layer's reader works, else 503; the body names each."""
     names = ("database", "redis", "kafka")
     results = await asyncio.gather(_database(), _redis(), _kafka())
     checks = dict(zip(names, results, strict=True))
@@ -70,12 +74,21 @@ async def _kafka() -> str:
     try:
         async with asyncio.timeout(DEADLINE):
             await hub.log.start()
+        # A reader that has caught up stays so while Kafka is away: whether it answers must be asked.
+        await asyncio.to_thread(_kafka_admin().list_topics, Topic.MESSAGE_CREATED.value, DEADLINE)
     except TimeoutError:
         return "the reader has not caught up yet"
-    except (LayerError, DatabaseError, InterfaceError) as error:
+    except (LayerError, KafkaException, DatabaseError, InterfaceError) as error:
         logger.warning("Not ready: %s", error)  # with names of servers, which are nobody's business out there
         return f"unreachable: {type(error).__name__}"
     return "ok" if hub.log.layer.ready else "the reader has not caught up yet"
+
+
+@cache
+def _kafka_admin() -> AdminClient:
+    """Kept, since connecting anew for each probe would cost more than the question."""
+    # What goes wrong is in the answer; a line of librdkafka for each attempt to connect would bury the log.
+    return AdminClient({"bootstrap.servers": settings.KAFKA_BOOTSTRAP_SERVERS, "log_level": 2}, logger=logger)
 
 
 urlpatterns = [path("live", live), path("ready", ready)]

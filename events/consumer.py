@@ -36,6 +36,7 @@ POLL = 0.2  # seconds
 MAX_BACKOFF = 5.0  # seconds
 MAX_BAD = 20  # of the last 100 records of a partition
 ASK_TIMEOUT = 5.0  # seconds, for what Kafka is asked at an assignment
+ERROR_REST = 10.0  # seconds between two lines about connections that fail
 
 # Faults of a service, not of a record: a lost connection, a read-only standby, a table that is not migrated yet …
 TRANSIENT = (DatabaseError, InterfaceError, RedisError, KafkaException, ConnectionError, TimeoutError)
@@ -110,6 +111,8 @@ class EventConsumer:
         self._stalls: dict[tuple[str, int], Stall] = {}
         # Kept when a partition goes, so that one which comes and goes is not set aside bit by bit.
         self._shares: dict[tuple[str, int], BadShare] = defaultdict(lambda: BadShare(max_bad))
+        # Monotonic time before which no further error of librdkafka's is logged.
+        self._rest_until = 0.0
         self._consumer = Consumer(
             {
                 "bootstrap.servers": bootstrap_servers,
@@ -129,7 +132,11 @@ class EventConsumer:
                 "reconnect.backoff.max.ms": 1000,
                 "socket.keepalive.enable": True,
                 **({} if instance_id is None else {"group.instance.id": instance_id}),
-            }
+                # A line for each attempt to connect would bury the log.
+                "log_level": 2,
+                "error_cb": self._note_error,
+            },
+            logger=logger,
         )
         for name in self._handlers:
             metrics.STALLED.labels(name).set_function(partial(self._count_stalls, name))
@@ -171,10 +178,16 @@ class EventConsumer:
             elif error.code() == KafkaError._FATAL:
                 raise KafkaException(error)
             elif error.code() != KafkaError._PARTITION_EOF:
-                logger.warning("Kafka: %s", error)
+                self._note_error(error)
         # A partition may have been revoked while its records were handed over; its next owner reads them.
         owned = {(partition.topic, partition.partition) for partition in self._consumer.assignment()}
         return {place: records for place, records in batches.items() if place in owned}
+
+    def _note_error(self, error: KafkaError) -> None:
+        """librdkafka tries again by itself, many times a second while no broker answers."""
+        if monotonic() >= self._rest_until:
+            self._rest_until = monotonic() + ERROR_REST
+            logger.warning("Kafka: %s", error)
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Go on from where the database says, which is right also when a commit was lost."""

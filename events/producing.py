@@ -1,9 +1,12 @@
 """Producing a few records and waiting until Kafka has them, for handlers of the event consumer."""
 
+import logging
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Producer
+
+logger = logging.getLogger(__name__)
 
 TIMEOUT = 10.0  # seconds
 
@@ -26,6 +29,8 @@ class ConfirmingProducer:
             "acks": "all",
             "partitioner": "murmur2_random",
             "message.timeout.ms": int(TIMEOUT * 1000) - 1000,
+            # What goes wrong is raised; a line for each attempt to connect would bury the log.
+            "log_level": 2,
             **settings,
         }
         self._producer: Producer | None = None
@@ -33,7 +38,7 @@ class ConfirmingProducer:
     def produce(self, topic: str, records: Iterable[OutgoingRecord]) -> None:
         """Return when all in-sync replicas have the records; raise `KafkaException` when that is not certain."""
         if self._producer is None:
-            self._producer = Producer(self._config)
+            self._producer = Producer(self._config, logger=logger)
         failures: list[KafkaError] = []
         try:
             for record in records:

@@ -86,8 +86,12 @@ def _refusal_code(scope: dict[str, Any]) -> CloseCode | None:
     if scope["user"] is not None:
         return None
     refusal: ChatError | None = scope.get("refusal")
-    if refusal is not None and refusal.code == ErrorCode.FORBIDDEN:
-        return CloseCode.DEACTIVATED
+    match None if refusal is None else refusal.code:
+        case ErrorCode.FORBIDDEN:
+            return CloseCode.DEACTIVATED
+        case ErrorCode.UNAVAILABLE:
+            # Nobody is known to be signed out: the client comes back.
+            return CloseCode.RESTART
     return CloseCode.SIGNED_OUT
 
 

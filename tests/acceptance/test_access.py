@@ -2,6 +2,9 @@
 
 import asyncio
 
+import pytest
+from websockets.exceptions import InvalidStatus
+
 from tests.acceptance.chat import Chat, call, create_room
 from tests.acceptance.client import ChatClient
 
@@ -70,3 +73,12 @@ async def test_one_must_be_a_member_to_speak_in_a_public_room(chat: Chat):
         assert (await client.say(room, "hello?"))["code"] == "not_member"
         await client.subscribe(room)
         assert (await client.say(room, "hello!"))["type"] == "ack"
+
+
+async def test_there_is_one_path_for_websockets_and_another_is_refused_without_a_fuss(chat: Chat):
+    web = chat.web()
+    (token,) = chat.tokens(1).values()
+    with pytest.raises(InvalidStatus) as refusal:
+        await ChatClient(f"{web.url}/elsewhere", token).__aenter__()
+    assert refusal.value.response.status_code == 403
+    assert "Traceback" not in web.output()

@@ -8,6 +8,7 @@ import pytest
 from devstack import DevStack
 from tests.acceptance.chat import Chat, call, create_room
 from tests.acceptance.client import ChatClient
+from tests.acceptance.processes import wait_for
 
 
 async def test_without_postgresql_calls_and_frames_are_unavailable_until_it_is_back(
@@ -28,9 +29,27 @@ async def test_without_postgresql_calls_and_frames_are_unavailable_until_it_is_b
                 assert problem.code == 503
             assert (await client.say(room, "rights that are known hold on"))["type"] == "ack"
             assert not await asyncio.to_thread(web.is_ready)
+            async with ChatClient(web.url, token) as newcomer:
+                assert (await newcomer.closed(), newcomer.of_type("welcome")) == (4012, [])
         finally:
             await asyncio.to_thread(chat_stack.start, "postgres")
         async with asyncio.timeout(30):
             while (await client.subscribe(other))["type"] != "subscribed":
                 pass
         assert await asyncio.to_thread(web.is_ready)
+        assert "Traceback" not in web.output()
+
+
+def test_without_kafka_nobody_is_ready_and_the_logs_stay_readable(chat: Chat, chat_stack: DevStack) -> None:
+    web, events = chat.web(), chat.event_consumer()
+    wait_for(lambda: "Assigned" in events.output(), "the event consumer reads")
+    chat_stack.stop("kafka")
+    try:
+        wait_for(lambda: not web.is_ready(), "the probe says that Kafka is away")
+        wait_for(lambda: "Kafka: " in events.output(), "an operator can read what is away")
+    finally:
+        chat_stack.start("kafka")
+    wait_for(web.is_ready, "the web process is ready again")
+    for process in (web, events):
+        strangers = [line for line in process.output().splitlines() if line.startswith("%")]
+        assert strangers == [], "librdkafka wrote into the log by itself, dozens of lines a second."

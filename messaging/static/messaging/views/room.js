@@ -15,31 +15,29 @@ export class RoomView {
   #here = null; // how many people are in the room; null: not known
   #unread = 0;
   #user;
-  #connection;
+  #client;
   #rooms;
-  #outbox;
   #timeline;
   #composer;
 
-  constructor({ user, connection, rooms, sender, outbox, drafts }) {
+  constructor({ user, client, rooms, drafts }) {
     this.#user = user;
-    this.#connection = connection;
+    this.#client = client;
     this.#rooms = rooms;
-    this.#outbox = outbox;
-    this.#composer = new Composer({ drafts, onSend: (text) => this.#timeline.pend(sender.write(this.#room.id, text)) });
+    this.#composer = new Composer({ drafts, onSend: (text) => this.#timeline.pend(client.write(this.#room.id, text)) });
     this.#timeline = new TimelineView({
       user,
       onTop: () => this.#stream?.loadOlder(),
       onEnd: () => this.#seen(),
-      onRetry: (id) => sender.retry(id),
+      onRetry: (id) => client.retry(id),
       onDiscard: (id) => {
-        sender.discard(id);
+        client.discard(id);
         this.#timeline.remove(id);
         this.#composer.focus();
       },
     });
     for (const state of ["pending", "sent", "failed"]) {
-      sender.addEventListener(state, ({ detail: entry }) => this.#timeline.mark(entry, state));
+      client.addEventListener(state, ({ detail: entry }) => this.#timeline.mark(entry, state));
     }
     rooms.addEventListener("change", () => {
       this.#head();
@@ -55,16 +53,16 @@ export class RoomView {
     this.#room = room;
     this.#here = null;
     this.#unread = 0;
-    this.#stream = room && this.#listen(new Stream({ connection: this.#connection, room: room.id }));
+    this.#stream = room && this.#listen(new Stream({ client: this.#client, room: room.id }));
     for (const part of [...this.#section.children]) {
       if (part.id !== "newest") part.hidden = (room === null) !== part.classList.contains("placeholder");
     }
     this.#composer.show(room?.id ?? null);
-    this.#timeline.show(this.#stream, room ? this.#outbox.inRoom(room.id) : []);
+    this.#timeline.show(this.#stream, room ? this.#client.unsent(room.id) : []);
     this.#head();
     if (room === null) return;
     // Without a connection the stream begins with it.
-    if (this.#connection.connected) this.#stream.open();
+    if (this.#client.connected) this.#stream.open();
     this.#composer.focus();
   }
 
@@ -72,10 +70,6 @@ export class RoomView {
   resume() {
     this.#here = null;
     this.#stream?.resume();
-  }
-
-  take(frame) {
-    this.#stream?.take(frame);
   }
 
   #listen(stream) {

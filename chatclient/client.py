@@ -160,9 +160,10 @@ class ChatClient:
                     if self._closed:
                         return
                     raise
-            yield self._events.popleft()
+            event = self._events.popleft()
             if len(self._events) == MAX_EVENTS // 2:
                 self._go_on()
+            yield event
 
     # What the connection tells
 

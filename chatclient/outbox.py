@@ -38,10 +38,14 @@ class Outbox:
         self._pending: dict[str, _Pending] = {}
         # Room → when it goes on.
         self._paused: dict[int, asyncio.TimerHandle] = {}
+        # Why nothing is sent any more; None while it is.
+        self._end: ChatClientError | None = None
 
     async def say(self, frame: Frame) -> Frame:
         """Send until it is acknowledged; return the `ack`. Raises `Refused`; cancelled, it is not sent any more."""
         async with self._places:
+            if self._end is not None:
+                raise self._end
             if frame["id"] in self._pending:
                 raise ValueError(f"The message {frame['id']} is being sent already.")
             pending = _Pending(frame, asyncio.get_running_loop().create_future())
@@ -81,6 +85,7 @@ class Outbox:
 
     def fail(self, error: ChatClientError) -> None:
         """Nothing will be sent any more."""
+        self._end = error
         for timer in self._paused.values():
             timer.cancel()
         for pending in self._pending.values():

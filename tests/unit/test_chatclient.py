@@ -421,6 +421,21 @@ async def test_the_server_s_wish_to_wait_is_longer_than_the_pause(monkeypatch: p
     assert pauses == [7]
 
 
+async def test_messages_that_wait_for_a_place_end_with_the_client(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("chatclient.outbox.MAX_PENDING", 1)
+    client = ChatClient(server.url, "token")
+    client.start()
+    sending = [asyncio.create_task(client.send(12, str(n))) for n in range(3)]
+    visit = await server.visit()
+    await visit.hear()
+    await visit.close(4001)
+    ends = await asyncio.gather(*sending, return_exceptions=True)
+    assert [type(end) for end in ends] == [Ended, Ended, Ended]
+    await client.close()
+
+
 async def test_a_question_is_lost_with_its_connection(client: ChatClient, server: ScriptedServer):
     visit = await server.visit()
     await client.connected()

@@ -5,7 +5,7 @@ PORT ?= 8000
 WEB ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types audit bench clean
+.PHONY: help run test lint types audit load bench clean
 
 help: ## show this
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ types: $(VENV)/installed ## types
 
 audit: $(VENV)/installed ## known vulnerabilities of what is installed
 	@$(BIN)/pip-audit -r requirements.txt
+
+load: $(VENV)/installed ## 100 users in one room of a chat that runs (make run), with every receipt checked
+	@$(BIN)/python manage.py loadtest --profile seed
 
 bench: $(VENV)/installed ## figures of storing, history and the channel layer
 	@$(BIN)/python -m benchmarks.storing

@@ -40,6 +40,8 @@ def _words(name: str, default: str = "") -> list[str]:
 DEBUG = _flag("DEBUG", "0")
 # Set by manage.py when the embedded services of a developer's machine stand in for real ones.
 EMBEDDED = _flag("CHAT_EMBEDDED", "0")
+# The embedded services' data, and where `manage.py run` says at which addresses it serves.
+DATA_DIR = Path(os.environ.get("CHAT_DATA_DIR") or BASE_DIR / ".data")
 SECRET_KEY = _required("SECRET_KEY")
 ALLOWED_HOSTS = _words("ALLOWED_HOSTS", "localhost 127.0.0.1 [::1]")
 # Full origins (scheme, host, port) that may open a WebSocket with a cookie; empty: the same host as the request's.

@@ -1,7 +1,7 @@
 """The use cases that write rooms and memberships. "Returned" means "committed"; the `…_step` functions are shared and
 serve the admin, whose own transaction holds row and outbox row."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -97,6 +97,20 @@ def add_member(*, room_id: int, username: str, by: User) -> Membership:
         raise ChatError(ErrorCode.NOT_FOUND, "That person's account is deactivated.")
     add_member_step(room, person, reason="added", by=by)
     return room.memberships.select_related("user").get(user=person)
+
+
+@transaction.atomic(durable=True)
+def add_programs(*, room_id: int, users: Sequence[User]) -> None:
+    """Make many accounts of programs members of a room of any kind, without a word of it in the room; those who are
+    stay so. Raises `ChatError` `not_found`."""
+    room = Room.objects.select_for_update(no_key=True).filter(pk=room_id).first()
+    if room is None:
+        raise _no_room()
+    Membership.objects.bulk_create(
+        [Membership(room=room, user=user, joined_seq=room.last_seq, read_seq=room.last_seq) for user in users],
+        ignore_conflicts=True,
+    )
+    record_access_rows(users, room_id=room.pk, reason="added")
 
 
 @transaction.atomic(durable=True)

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from devstack import VARIABLES
+from devstack.urls import read_urls
 from tests.acceptance.processes import ROOT, free_port, wait_for
 
 
@@ -76,6 +77,9 @@ def test_whatever_ends_it_nothing_is_left(folder: Path, way: str):
     below = descendants(process.pid)
     running = [*below, *services(folder)]
     assert len(below) == 4 and len(running) > 8
+    assert [f"The chat runs at {url}" in (folder / "run.log").read_text() for url in read_urls(folder / "data")] == [
+        True
+    ]
     if way == "Ctrl-C":
         process.send_signal(signal.SIGINT)
     elif way == "the command is killed":

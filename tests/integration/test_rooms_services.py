@@ -341,3 +341,18 @@ def test_two_rooms_with_the_same_members_are_deleted_at_once(alice: User) -> Non
     rooms = [make_room(alice, *order) for order in (people, people[::-1], people[3:] + people[:3])]
     assert at_once(partial(services.delete_room, room_id=room.pk, by=alice) for room in rooms) == [None] * 3
     assert not Room.objects.exists()
+
+
+def test_programs_become_members_in_bulk_and_without_a_word(alice: User, bob: User):
+    room = make_room(alice, kind="private")
+    said = OutboxEvent.objects.count()
+    services.add_programs(room_id=room.pk, users=[alice, bob])
+    assert {member.user: member.role for member in room.memberships.all()} == {alice: "owner", bob: "member"}
+    assert OutboxEvent.objects.count() == said
+    assert AccessChange.objects.filter(user_id=bob.pk, room_id=room.pk, reason="added").exists()
+
+
+def test_programs_enter_no_room_that_is_not_there(alice: User):
+    with pytest.raises(ChatError) as refusal:
+        services.add_programs(room_id=4711, users=[alice])
+    assert refusal.value.code == ErrorCode.NOT_FOUND

@@ -13,11 +13,13 @@ from threading import Event, Thread
 from time import monotonic
 from typing import IO, Any
 
+from django.conf import settings
 from django.core.management import call_command, get_commands
 from django.core.management.base import BaseCommand, CommandError
 
 from devstack.ports import is_free
 from devstack.tied import tied
+from devstack.urls import write_urls
 
 ROOT = Path(__file__).resolve().parents[3]
 READY_DEADLINE = 60.0  # seconds
@@ -87,6 +89,7 @@ class Command(BaseCommand):
                 if supervisor.poll() is not None:
                     raise CommandError(f"The supervisor has ended ({supervisor.returncode}), so everything ends.")
         finally:
+            write_urls(settings.DATA_DIR, [])
             _stop(supervisor)
             printer.join(STOP_DEADLINE)
 
@@ -112,8 +115,9 @@ class Command(BaseCommand):
                     return
                 if monotonic() > end:
                     raise CommandError(f"The web process on port {port} is not ready; the log above says why.")
-        addresses = "  ".join(f"http://127.0.0.1:{port}/" for port in ports)
-        self.stdout.write(f"\nThe chat runs at {addresses}\nAdministration: http://127.0.0.1:{ports[0]}/admin/ - "
+        urls = [f"http://127.0.0.1:{port}/" for port in ports]
+        write_urls(settings.DATA_DIR, urls)
+        self.stdout.write(f"\nThe chat runs at {'  '.join(urls)}\nAdministration: http://127.0.0.1:{ports[0]}/admin/ - "
                           "Ctrl-C ends everything.\n")  # fmt: skip
         self.stdout.flush()
 

@@ -1,12 +1,10 @@
 // Wiring: who is signed in, one connection, the room list and the open room.
 
 import { Changes } from "./changes.js";
-import { Connection } from "./connection.js";
+import { ChatClient } from "./chat-client.js";
 import { Drafts } from "./drafts.js";
-import { Outbox } from "./outbox.js";
 import { call, getSession } from "./rest.js";
 import { Rooms } from "./rooms.js";
-import { Sender } from "./sender.js";
 import { ConnectionView } from "./views/connection.js";
 import { avatar } from "./views/elements.js";
 import { NewRoomView } from "./views/new_room.js";
@@ -34,14 +32,12 @@ function enter(user) {
   document.getElementById("my-avatar").replaceWith(avatar(user));
   chat.hidden = false;
 
-  const connection = new Connection();
+  const client = new ChatClient({ storageKey: `chat.outbox.${user}` });
   const rooms = new Rooms();
-  const outbox = new Outbox(user);
   const drafts = new Drafts(user);
-  const sender = new Sender({ connection, outbox });
-  const changes = new Changes({ connection });
-  const status = new ConnectionView({ connection });
-  const room = new RoomView({ user, connection, rooms, sender, changes, outbox, drafts });
+  const changes = new Changes({ client });
+  const status = new ConnectionView({ client });
+  const room = new RoomView({ user, client, rooms, changes, drafts });
   const list = new RoomListView({ rooms, onChoose: (id) => go(id) });
   new NewRoomView({ rooms, onCreated: (id) => go(id) });
 
@@ -65,10 +61,10 @@ function enter(user) {
 
   async function readRooms() {
     try {
-      await rooms.resume(connection);
+      await rooms.resume(client);
     } catch (problem) {
       status.say(problem.message);
-      setTimeout(() => connection.connected && readRooms(), AGAIN);
+      setTimeout(() => client.connected && readRooms(), AGAIN);
     }
   }
 
@@ -81,47 +77,42 @@ function enter(user) {
         return;
       }
     }
-    connection.close();
+    client.close();
     // The next person at this machine is not to find what was left unsent.
-    outbox.clear();
+    client.discardAll();
     drafts.clear();
     location.assign("/");
   }
 
-  connection.addEventListener("open", ({ detail: welcome }) => {
+  client.addEventListener("open", ({ detail: welcome }) => {
     // Somebody else has signed in in another tab; this page is about a person who is gone.
     // Its script runs on until the page is gone, and must not say this person's words as the other.
     if (welcome.user !== user) {
-      connection.close();
+      client.close();
       location.reload();
       return;
     }
     readRooms();
     room.resume();
-    sender.resume();
-    changes.resume();
   });
-  connection.addEventListener("frame", ({ detail: frame }) => {
+  client.addEventListener("frame", ({ detail: frame }) => {
     rooms.take(frame);
-    sender.take(frame);
-    changes.take(frame);
-    room.take(frame);
     if ((frame.type === "removed" || frame.type === "room_deleted") && frame.room === chosen()) {
       go(null);
       status.say(ENDINGS[frame.reason] ?? ENDINGS.deleted);
     }
   });
-  connection.addEventListener("state", async ({ detail: { state } }) => {
+  client.addEventListener("state", async ({ detail: { state } }) => {
     if (state !== "signed-out") return;
     const session = await getSession().catch(() => null);
     if (session && session.user?.id !== user) location.reload();
-    else connection.openLater();
+    else client.openLater();
   });
   rooms.addEventListener("change", () => {
     document.title = rooms.unread ? `(${rooms.unread}) Chat` : "Chat";
   });
 
-  connection.open();
+  client.open();
   show(chosen());
 }
 

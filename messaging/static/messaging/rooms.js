@@ -30,8 +30,8 @@ export class Rooms extends EventTarget {
   }
 
   /** On each connection: first follow what changes, then read what is there. */
-  async resume(connection) {
-    connection.send({ type: "subscribe", id: "rooms", rooms: true });
+  async resume(client) {
+    client.tell({ type: "subscribe", id: "rooms", rooms: true });
     const news = (this.#news = []);
     try {
       const { rooms, complete } = await readRooms();

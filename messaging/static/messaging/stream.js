@@ -5,10 +5,8 @@ import { call } from "./rest.js";
 import { Timeline } from "./timeline.js";
 
 const PAGE = 50;
-const PAUSE = 3_000; // milliseconds before what failed is tried again
+const PAUSE = 3_000; // milliseconds before the history is read again where that failed
 const CALM = 20_000; // milliseconds between two times that the history is read anew because of a gap
-
-let requests = 0; // each subscribe has an id of its own, so that late answers to earlier ones are told apart
 
 /**
  * Events: `reset` (the timeline began anew), `older` (detail: the frames put in front), `added` and `changed` (detail: the
@@ -16,35 +14,33 @@ let requests = 0; // each subscribe has an id of its own, so that late answers t
  */
 export class Stream extends EventTarget {
   timeline = new Timeline();
-  #connection;
+  #client;
   #room;
-  #cursor = null; // a resume starts behind it; null: nothing is here yet, or a gap is, and the history must be read first
   #kept = []; // live messages behind a gap, while the history is read; shown again if the gap cannot be closed
   #before = null; // where older history goes on; null: there is none
-  #request = null; // id of the newest subscribe
-  #live = false; // that subscribe was answered
   #attempt = 0; // the newest reading of the newest page; what an earlier one brings is void
   #loading = false;
   #reloadedAt = 0;
   #timer = null;
-  #closed = false;
+  #listening = new AbortController();
 
-  constructor({ connection, room }) {
+  constructor({ client, room }) {
     super();
-    this.#connection = connection;
+    this.#client = client;
     this.#room = room;
-  }
-
-  get cursor() {
-    return this.#cursor;
+    const { signal } = this.#listening;
+    const on = (type, work) =>
+      client.addEventListener(type, ({ detail }) => detail.room === room && work(detail), { signal });
+    on("frame", (frame) => this.#follow(frame));
+    on("subscribed", ({ recovered }) => this.#start(recovered));
+    on("gap", () => this.#reload());
+    on("refused", (error) => this.#tell("problem", new Problem(error)));
   }
 
   /** First the newest page, then the stream behind the place up to which the page is complete: no gap between.
    *  Resolves to whether the page is here. */
   async open() {
     clearTimeout(this.#timer);
-    this.#request = null;
-    this.#live = false;
     const attempt = (this.#attempt += 1);
     let page;
     try {
@@ -55,24 +51,26 @@ export class Stream extends EventTarget {
     }
     if (this.#closed || attempt !== this.#attempt) return false;
     this.#before = page.before;
-    this.#cursor = page.stored;
     this.#kept = this.timeline.behind(page.items.at(-1));
     this.timeline.reset(page.items);
     this.#tell("reset");
-    this.#subscribe();
+    this.#client.subscribe(this.#room, page.stored);
     return true;
   }
 
-  /** On each connection: go on where the stream ended. */
+  /** On each connection: what the client does not resume by itself begins anew. */
   resume() {
-    if (this.#cursor === null) this.open();
-    else this.#subscribe();
+    if (!this.#client.resumes(this.#room)) this.open();
   }
 
   close() {
-    this.#closed = true;
+    this.#listening.abort();
     clearTimeout(this.#timer);
-    this.#connection.send({ type: "unsubscribe", id: `stream-${(requests += 1)}`, room: this.#room });
+    this.#client.unsubscribe(this.#room);
+  }
+
+  get #closed() {
+    return this.#listening.signal.aborted;
   }
 
   async loadOlder() {
@@ -98,41 +96,18 @@ export class Stream extends EventTarget {
     this.#before = this.timeline.first.cursor;
   }
 
-  take(frame) {
-    const answer = this.#request !== null && frame.id === this.#request;
-    if (answer && frame.type === "subscribed") this.#start(frame);
-    else if (answer && frame.type === "error") this.#refused(new Problem(frame));
-    else if (frame.room === this.#room && this.#live) this.#follow(frame);
-  }
-
-  #subscribe() {
-    this.#live = false;
-    this.#request = `stream-${(requests += 1)}`;
-    this.#connection.send({ type: "subscribe", id: this.#request, room: this.#room, after: this.#cursor });
-  }
-
-  #start(frame) {
-    this.#live = true;
-    const kept = this.#kept;
+  #start(recovered) {
+    // Without a gap, what was kept follows once more.
+    if (!recovered) this.#kept.forEach((message) => this.#add(message));
     this.#kept = [];
-    if (frame.recovered) return; // what was kept follows once more
-    this.#cursor = null;
-    kept.forEach((message) => this.#add(message));
-    this.#reload();
   }
 
   #follow(frame) {
     if (frame.type === "joined" || frame.type === "left" || frame.type === "presence") {
       this.#tell("ephemeral", frame);
-      return;
-    }
-    // Not an acknowledgement's cursor: what others sent before it may still be on its way.
-    if (!["message", "notice", "edited", "deleted"].includes(frame.type)) return;
-    // A cursor behind a gap would hide the gap from the next resume.
-    if (this.#cursor !== null) this.#cursor = frame.cursor;
-    if (frame.type === "message" || frame.type === "notice") {
+    } else if (frame.type === "message" || frame.type === "notice") {
       this.#add(frame);
-    } else {
+    } else if (frame.type === "edited" || frame.type === "deleted") {
       const changed = this.timeline.change(frame);
       if (changed) this.#tell("changed", changed);
     }
@@ -153,25 +128,15 @@ export class Stream extends EventTarget {
     if (await this.open()) this.#tell("missed");
   }
 
-  #refused(problem) {
-    // The cursor is of no use here (any more): begin anew.
-    if (problem.code === "invalid" && this.#cursor !== null) {
-      this.#cursor = null;
-      this.#reload();
-    } else {
-      this.#fail(problem);
-    }
-  }
-
   #fail(problem) {
     if (this.#closed) return;
     this.#tell("problem", problem);
-    if (problem.passing || problem.code === "internal") this.#again(() => this.resume(), Math.max(PAUSE, problem.retryAfter));
+    if (problem.passing || problem.code === "internal") this.#again(() => this.open(), Math.max(PAUSE, problem.retryAfter));
   }
 
   #again(work, delay) {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#connection.connected && work(), delay);
+    this.#timer = setTimeout(() => this.#client.connected && work(), delay);
   }
 
   #tell(type, detail) {

@@ -22,12 +22,12 @@ export class ConnectionView {
   #clock = null;
   #timer = null;
 
-  constructor({ connection }) {
+  constructor({ client }) {
     this.#retry.onclick = () => {
-      connection.close();
-      connection.open();
+      client.close();
+      client.open();
     };
-    connection.addEventListener("state", ({ detail }) => this.#show(detail));
+    client.addEventListener("state", ({ detail }) => this.#show(detail));
   }
 
   /** One sentence, for a while. */

@@ -16,21 +16,19 @@ export class RoomView {
   #here = null; // how many people are in the room; null: not known
   #unread = 0;
   #user;
-  #connection;
+  #client;
   #rooms;
-  #outbox;
   #timeline;
   #composer;
 
-  constructor({ user, connection, rooms, sender, changes, outbox, drafts }) {
+  constructor({ user, client, rooms, changes, drafts }) {
     this.#user = user;
-    this.#connection = connection;
+    this.#client = client;
     this.#rooms = rooms;
-    this.#outbox = outbox;
     const tell = (problem) => this.#timeline.warn(`The message is as it was. ${problem.message}`);
     this.#composer = new Composer({
       drafts,
-      onSend: (text, replyTo) => this.#timeline.pend(sender.write(this.#room.id, text, replyTo?.id)),
+      onSend: (text, replyTo) => this.#timeline.pend(client.write(this.#room.id, text, replyTo?.id)),
       onEdit: (message, text) => changes.edit(message.room, message.id, text).catch(tell),
     });
     const menu = new MessageMenu({
@@ -45,15 +43,15 @@ export class RoomView {
       onTop: () => this.#stream?.loadOlder(),
       onEnd: () => this.#seen(),
       onMenu: (message, button) => menu.open(message, button),
-      onRetry: (id) => sender.retry(id),
+      onRetry: (id) => client.retry(id),
       onDiscard: (id) => {
-        sender.discard(id);
+        client.discard(id);
         this.#timeline.remove(id);
         this.#composer.focus();
       },
     });
     for (const state of ["pending", "sent", "failed"]) {
-      sender.addEventListener(state, ({ detail: entry }) => this.#timeline.mark(entry, state));
+      client.addEventListener(state, ({ detail: entry }) => this.#timeline.mark(entry, state));
     }
     rooms.addEventListener("change", () => {
       this.#head();
@@ -69,16 +67,16 @@ export class RoomView {
     this.#room = room;
     this.#here = null;
     this.#unread = 0;
-    this.#stream = room && this.#listen(new Stream({ connection: this.#connection, room: room.id }));
+    this.#stream = room && this.#listen(new Stream({ client: this.#client, room: room.id }));
     for (const part of [...this.#section.children]) {
       if (part.id !== "newest") part.hidden = (room === null) !== part.classList.contains("placeholder");
     }
     this.#composer.show(room?.id ?? null);
-    this.#timeline.show(this.#stream, room ? this.#outbox.inRoom(room.id) : []);
+    this.#timeline.show(this.#stream, room ? this.#client.unsent(room.id) : []);
     this.#head();
     if (room === null) return;
     // Without a connection the stream begins with it.
-    if (this.#connection.connected) this.#stream.open();
+    if (this.#client.connected) this.#stream.open();
     this.#composer.focus();
   }
 
@@ -86,10 +84,6 @@ export class RoomView {
   resume() {
     this.#here = null;
     this.#stream?.resume();
-  }
-
-  take(frame) {
-    this.#stream?.take(frame);
   }
 
   #listen(stream) {

@@ -1,5 +1,6 @@
 // The list of messages and its scrolling; what is being sent stands last.
 
+import { Problem } from "../problems.js";
 import { bubble, elementsOf, fillQuote, line, mark } from "./message.js";
 
 const NEAR_END = 80; // pixels from the end that still count as being there
@@ -130,7 +131,7 @@ export class TimelineView {
   mark(entry, state) {
     const item = this.#pending.get(entry.id);
     if (!item) return;
-    mark(item, state, entry.failed, {
+    mark(item, state, entry.failed && new Problem(entry.failed).message, {
       onRetry: () => this.#handlers.onRetry(entry.id),
       onDiscard: () => this.#handlers.onDiscard(entry.id),
     });

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
@@ -20,8 +20,6 @@ from messaging.attendance import live_group
 from messaging.cursor import Cursor
 from messaging.database import in_database
 from messaging.editing import change_message, find_target
-from messaging.frames import frame_of_missed
-from messaging.history import Missed
 from messaging.hub import Hub, Members, get_hub
 from messaging.log import group_of
 from messaging.models import Message
@@ -40,8 +38,6 @@ connections = Gauge("chat_connections", "WebSockets of signed-in people on this 
 MAX_IN_FLIGHT = 32
 # How long a socket that is drained waits for them: longer than Kafka may take to confirm or to fail.
 ANSWER_DEADLINE = 6.0  # seconds
-# Rows of a resume in one WebSocket frame; many client libraries refuse frames over 1 MiB.
-ROWS_PER_FRAME = 50
 # The reason of an access change that takes nothing away.
 ADDED = "added"
 # Those that a `removed` frame may tell.
@@ -74,11 +70,6 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]  # Channels has no type
             return
         with connections.track_inprogress():
             await Visit(hub, scope["user"], scope["session_key"], receive, send).serve()
-
-
-def _batched(rows: Sequence[Missed], size: int) -> Iterator[Sequence[Missed]]:
-    for start in range(0, len(rows), size):
-        yield rows[start : start + size]
 
 
 def _refusal_code(scope: dict[str, Any]) -> CloseCode | None:
@@ -201,8 +192,7 @@ class Visit:
             raise
         # No suspension between the join above and this post: the answer must stand before the stream's frames.
         self._socket.post(protocol.subscribed(id, room, stream.cursor, recovered=stream.recovered))
-        for rows in _batched(stream.missed, ROWS_PER_FRAME):
-            self._socket.post(*map(frame_of_missed, rows))
+        self._socket.post_texts(stream.frames)
         self._rooms.add(room)
         # Somebody who was removed during all this was not in the room yet when the change was told.
         await self._check_room(room, "kicked")

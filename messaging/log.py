@@ -14,6 +14,7 @@ from events.topics import Topic
 from messaging.cursor import Cursor
 from messaging.database import in_database
 from messaging.models import LogEpoch
+from messaging.single_flight import SingleFlight
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,8 @@ class RoomLog:
 
     def __init__(self, layer: Any) -> None:
         self.layer = layer
+        # What many sockets ask the database at the same time.
+        self.flights = SingleFlight()
         # Kafka's id of the topic, and its epoch; None before the first start.
         self._incarnation: tuple[str, int] | None = None
 

@@ -2,19 +2,24 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 from accounts.errors import ChatError
-from messaging import history
+from messaging import history, protocol
 from messaging.cursor import Cursor
 from messaging.database import in_database
-from messaging.history import Missed
+from messaging.frames import frame_of_missed
 from messaging.log import RoomLog, group_of
+from messaging.protocol import Text
 from messaging.sending import wait_stored
 
 logger = logging.getLogger(__name__)
 
+# Rows in one WebSocket frame; many client libraries refuse frames over 1 MiB.
+ROWS_PER_FRAME = 50
 # More rows than this are not pushed at a socket; the client reads the history instead.
 MAX_ROWS = 2000
 # Another process may have read further than this one when it gave the cursor out.
@@ -23,12 +28,19 @@ REACH_DEADLINE = 3.0  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """`missed` comes first, then the stream goes on behind `cursor`; `recovered`: without a gap since the given
+    """`frames` come first, then the stream goes on behind `cursor`; `recovered`: without a gap since the given
     cursor."""
 
     cursor: Cursor
-    missed: list[Missed]
+    frames: Sequence[Text]
     recovered: bool
+
+
+class StoredGap(NamedTuple):
+    """What was missed, up to and with `through`; rendered once for all who missed the same."""
+
+    frames: Sequence[Text]
+    through: Cursor
 
 
 async def enter_stream(log: RoomLog, subscription: Any, room: int, after: Cursor | None) -> Resumed:
@@ -72,7 +84,24 @@ async def _join_behind(log: RoomLog, subscription: Any, room: int, cursor: Curso
 
 
 async def _from_rows(log: RoomLog, subscription: Any, room: int, after: Cursor) -> Resumed | None:
-    """Fill the gap from storage: wait until it has passed the ring's start, read the rows, join behind them."""
+    """Fill the gap from storage and join behind it."""
+    # The ring may have moved on since others asked for the same rows, whose answer this one got; not twice, though.
+    for _ in range(2):
+        gap = await log.flights.do(("gap", room, after), partial(_read_gap, log, room, after))
+        if gap is None:
+            return None
+        live_from = await _join_behind(log, subscription, room, gap.through)
+        if live_from is not None:
+            return Resumed(live_from, gap.frames, recovered=True)
+    return None
+
+
+async def _read_gap(log: RoomLog, room: int, after: Cursor) -> StoredGap | None:
+    """Wait until storage has passed the ring's start, and read the rows. None when that cannot be had.
+
+    What was stored meanwhile is left to the ring: rows and changes are read one after the other, and behind `stored`
+    one could hold what the other does not.
+    """
     oldest = log.layer.oldest(group_of(room))
     try:
         stored = await wait_stored(log, room=room, offset=oldest.offset - 1)
@@ -83,7 +112,5 @@ async def _from_rows(log: RoomLog, subscription: Any, room: int, after: Cursor) 
     # Asked after the rows were read: what was purged until then may be missing among them.
     if len(missed) > MAX_ROWS or not await in_database(history.is_whole_behind)(after):
         return None
-    # What was stored meanwhile is left to the ring: rows and changes are read one after the other, and behind `stored`
-    # one could hold what the other does not.
-    live_from = await _join_behind(log, subscription, room, stored)
-    return None if live_from is None else Resumed(live_from, missed, recovered=True)
+    batches = [missed[start : start + ROWS_PER_FRAME] for start in range(0, len(missed), ROWS_PER_FRAME)]
+    return StoredGap([protocol.render(map(frame_of_missed, batch)) for batch in batches], stored)

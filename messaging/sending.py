@@ -5,6 +5,7 @@ Whether the person may speak is checked by the caller (`messaging.access`).
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 
 from accounts.errors import ChatError, ErrorCode
 from kafka_layer import LayerClosed, NotProduced, PublishFailed
@@ -83,12 +84,12 @@ async def wait_stored(log: RoomLog, *, room: int, offset: int) -> Cursor:
 
     Raises `ChatError` `unknown` when storage does not get there in time.
     """
+    partition = log.partition(room)
+    look = partial(in_database(history.stored_cursor), epoch=log.epoch, partition=partition)
     try:
         async with asyncio.timeout(STORED_DEADLINE):
             while True:
-                stored: Cursor = await in_database(history.stored_cursor)(
-                    epoch=log.epoch, partition=log.partition(room)
-                )
+                stored: Cursor = await log.flights.do(("stored", partition), look)
                 if stored.offset >= offset:
                     return stored
                 await asyncio.sleep(STORED_INTERVAL)

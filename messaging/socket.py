@@ -7,7 +7,7 @@ touch the database pay for a thread.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -78,12 +78,16 @@ class Socket:
         ours = self._closing.result() if self._closing.done() else None
         return self.client_code in {1000, 1001} or ours in {CloseCode.SIGNED_OUT, CloseCode.DEACTIVATED}
 
-    def post(self, *frames: Frame) -> None:
-        """Queue frames for the writer; they leave in order, ahead of batches not yet taken."""
+    def post(self, frame: Frame) -> None:
+        """Queue a frame for the writer; frames leave in order, ahead of batches not yet taken."""
+        self.post_texts([protocol.render(frame)])
+
+    def post_texts(self, texts: Sequence[Text]) -> None:
+        """Queue frames that were rendered for several sockets."""
         if len(self._answers) >= MAX_WAITING_ANSWERS:
             self.close(CloseCode.TOO_SLOW)
             return
-        self._answers.append(protocol.render(frames[0] if len(frames) == 1 else frames))
+        self._answers.extend(texts)
         self._drained.clear()
         self._subscription.wake()
 

@@ -5,7 +5,7 @@ PORT ?= 8000
 WEB ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types audit bench clean
+.PHONY: help run test lint types audit bench cluster clean
 
 help: ## show this
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ audit: $(VENV)/installed ## known vulnerabilities of what is installed
 
 bench: $(VENV)/installed ## figures of the channel layer
 	@$(BIN)/python -m benchmarks.layer
+
+cluster: $(VENV)/installed ## three Kafka brokers to try faults on; Ctrl-C ends them
+	@$(BIN)/python -m devstack.cluster .data/cluster
 
 clean: ## delete the virtual environment, caches and all data of the embedded services
 	@find .data -name guardian.lock 2>/dev/null | while read -r lock; do flock -n "$$lock" true || \

@@ -3,9 +3,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8000
 WEB ?= 1
+ROUNDS ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types audit bench cluster clean
+.PHONY: help run test lint types audit bench soak cluster clean
 
 help: ## show this
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -27,6 +28,9 @@ audit: $(VENV)/installed ## known vulnerabilities of what is installed
 
 bench: $(VENV)/installed ## figures of the channel layer
 	@$(BIN)/python -m benchmarks.layer
+
+soak: $(VENV)/installed ## the long runs (ROUNDS, SCENARIOS); the figures go into docs/soak.md
+	@$(BIN)/python -m tests.soak --rounds $(ROUNDS) $(SCENARIOS)
 
 cluster: $(VENV)/installed ## three Kafka brokers to try faults on; Ctrl-C ends them
 	@$(BIN)/python -m devstack.cluster .data/cluster

@@ -22,6 +22,8 @@ class KafkaCluster(DevStack):
     services of a folder are. Topics have three replicas, and two must have a record before it is acknowledged.
     """
 
+    deadline = 300.0  # seconds: three Java machines start at once, perhaps on a busy machine
+
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, services=BROKERS)
 

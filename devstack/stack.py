@@ -25,7 +25,6 @@ from devstack.errors import StackError
 from devstack.service import Service
 from devstack.state import BROKERS, SERVICES, VARIABLES, State
 
-READY_DEADLINE = 90.0  # seconds
 POLL = 0.05  # seconds
 INSTALL_HINT = (
     "The embedded services are not installed ({error}). Set DATABASE_URL, REDIS_URL and KAFKA_BOOTSTRAP_SERVERS, "
@@ -39,6 +38,8 @@ class DevStack:
     `services` names those wanted, of `state.SERVICES` (`KafkaCluster` has others). Making the object starts nothing
     and needs none of the packages; it raises `StackError` when the folder cannot be used.
     """
+
+    deadline = 90.0  # seconds for whatever is waited for
 
     def __init__(self, folder: Path, *, services: Sequence[str] = SERVICES) -> None:
         self.folder = folder.absolute()
@@ -207,10 +208,10 @@ class DevStack:
         return status
 
     def _wait(self, condition: Callable[[], bool], what: str) -> None:
-        end, pause = monotonic() + READY_DEADLINE, Event()
+        end, pause = monotonic() + self.deadline, Event()
         while not condition():
             if monotonic() > end:
-                raise StackError(f"Not within {READY_DEADLINE:.0f} s: {what}.")
+                raise StackError(f"Not within {self.deadline:.0f} s: {what}.")
             pause.wait(POLL)
 
     @contextmanager

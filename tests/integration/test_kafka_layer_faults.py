@@ -1,6 +1,7 @@
 """What the channel layer does when Kafka or a process does not go on as usual."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import count
@@ -10,8 +11,16 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from devstack.stack import DevStack
-from kafka_layer import BrokerUnavailable, KafkaChannelLayer, NotProduced, PublishFailed
-from tests.integration.kafka_layer_support import PATIENCE, create_config, peer_process, read, running_layer
+from kafka_layer import BrokerUnavailable, KafkaChannelLayer, NotProduced, PublishFailed, producer
+from kafka_layer.counters import Counters
+from tests.integration.kafka_layer_support import (
+    PATIENCE,
+    bootstrap_servers,
+    create_config,
+    peer_process,
+    read,
+    running_layer,
+)
 from tests.integration.kafka_layer_traffic import DEADLINE, OUTAGE, REPLAY, Traffic
 
 pytestmark = pytest.mark.timeout(300)  # seconds; a broker starts slowly on a busy machine
@@ -160,6 +169,23 @@ async def hang(broker: DevStack) -> None:
         await asyncio.sleep(OUTAGE)
     finally:
         await asyncio.to_thread(broker.resume, "kafka")
+
+
+@pytest.mark.parametrize(("servers", "replaced"), [(None, True), ("127.0.0.1:1", False)])
+async def test_a_producer_is_replaced_when_another_one_would_reach_kafka(
+    monkeypatch: pytest.MonkeyPatch, servers: str | None, replaced: bool
+) -> None:
+    """Nothing but time-outs: the handle is stuck where Kafka answers, and may still deliver where it is away."""
+    monkeypatch.setattr(producer, "STUCK_AFTER", 0.1)
+    counters = Counters(logging.getLogger("test"))
+    settings = {"bootstrap.servers": servers or bootstrap_servers(), "message.timeout.ms": 200}
+    stuck = producer.RecordProducer({**producer.SETTINGS, **settings}, counters)
+    for _ in range(6):  # time out one after the other, since there is no such topic
+        with pytest.raises(PublishFailed):
+            await stuck.produce(("test-no-such-topic", 0), "key", b"", {})
+    await asyncio.to_thread(stuck.close)
+    assert counters.snapshot()["publishes_failed"] == 6
+    assert bool(counters.snapshot().get("producers_replaced")) == replaced
 
 
 async def test_an_unreachable_broker_is_named_in_bounded_time() -> None:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,8 +14,16 @@ from xml.etree import ElementTree
 from confluent_kafka import libversion
 
 from devstack.jars import VERSION
-from tests.soak.scenarios import Scenario
+from tests.soak.scenarios import ROOT, Scenario
 
+
+def _commit() -> str:
+    """What was tested; `-dirty` when the files differed from it."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude", "*"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+
+
+COMMIT = _commit()  # when this process started: a long run does not follow what is committed meanwhile
 HEADER = """# Soak runs
 Written by `make soak`, newest first. A round runs all tests of its scenario once; nothing is tried again. Fault figures
 are seconds: *silence* is how long no message was acknowledged, *recovery* how long after Kafka was whole again the
@@ -67,7 +76,7 @@ def write_section(path: Path, scenario: Scenario, started: datetime, rounds: Seq
 def _section(scenario: Scenario, started: datetime, rounds: Sequence[Round]) -> Iterator[str]:
     passed = sum(done.passed for done in rounds)
     yield f"## {started:%Y-%m-%d %H:%M} UTC: {scenario.name}, {passed} of {len(rounds)} rounds passed"
-    yield f"{_versions()} · Kafka brokers: {scenario.brokers}"
+    yield f"{_versions()} · Kafka brokers: {scenario.brokers} · commit {COMMIT}"
     yield ""
     yield "| round | seed | tests | seconds | slowest test | failed |"
     yield "|---|---|---|---|---|---|"

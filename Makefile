@@ -3,9 +3,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8000
 WEB ?= 1
+ROUNDS ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types audit load bench clean
+.PHONY: help run test lint types audit load bench soak cluster clean
 
 help: ## show this
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -32,6 +33,12 @@ bench: $(VENV)/installed ## figures of storing, history and the channel layer
 	@$(BIN)/python -m benchmarks.storing
 	@$(BIN)/python -m benchmarks.history
 	@$(BIN)/python -m benchmarks.layer
+
+soak: $(VENV)/installed ## the long runs (ROUNDS, SCENARIOS); the figures go into docs/soak.md
+	@$(BIN)/python -m tests.soak --rounds $(ROUNDS) $(SCENARIOS)
+
+cluster: $(VENV)/installed ## three Kafka brokers to try faults on; Ctrl-C ends them
+	@$(BIN)/python -m devstack.cluster .data/cluster
 
 clean: ## delete the virtual environment, caches and all data of the embedded services
 	@find .data -name guardian.lock 2>/dev/null | while read -r lock; do flock -n "$$lock" true || \

@@ -56,8 +56,11 @@ class Guardian:
             signal.signal(number, lambda *_: self._stopping.set())
         with (self._folder / "users.lock").open("w") as users:
             error = self._guard(users)
-            for keeper in reversed(self._keepers.values()):
-                keeper.stop()
+            # All at once: of the brokers of a cluster, one that is left alone cannot end cleanly.
+            for keeper in self._keepers.values():
+                keeper.ask_to_stop()
+            for keeper in self._keepers.values():
+                keeper.wait_for_stop()
             self._write_status(error)
             # Before the users' lock: a user that comes now must find that there is no guardian any more.
             guardian_lock.close()

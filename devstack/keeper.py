@@ -49,9 +49,17 @@ class Keeper:
 
     def stop(self) -> None:
         """End the service cleanly, or after a while by force."""
+        self.ask_to_stop()
+        self.wait_for_stop()
+
+    def ask_to_stop(self) -> None:
+        """Let the service begin to end."""
+        if self.process is not None:
+            self.process.send_signal(self.service.stop_signal)
+
+    def wait_for_stop(self) -> None:
         if self.process is None:
             return
-        self.process.send_signal(self.service.stop_signal)
         try:
             self.process.wait(STOP_DEADLINE)
         except subprocess.TimeoutExpired:

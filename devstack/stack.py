@@ -23,9 +23,8 @@ from typing import IO, Any, Self
 
 from devstack.errors import StackError
 from devstack.service import Service
-from devstack.state import SERVICES, VARIABLES, State
+from devstack.state import BROKERS, SERVICES, VARIABLES, State
 
-READY_DEADLINE = 90.0  # seconds
 POLL = 0.05  # seconds
 INSTALL_HINT = (
     "The embedded services are not installed ({error}). Set DATABASE_URL, REDIS_URL and KAFKA_BOOTSTRAP_SERVERS, "
@@ -36,9 +35,11 @@ INSTALL_HINT = (
 class DevStack:
     """`with DevStack(folder) as stack:` the services run, started or re-used, at `stack.addresses()`.
 
-    `services` names those wanted, of `state.SERVICES`. Making the object starts nothing and needs none of the packages;
-    it raises `StackError` when the folder cannot be used.
+    `services` names those wanted, of `state.SERVICES` (`KafkaCluster` has others). Making the object starts nothing
+    and needs none of the packages; it raises `StackError` when the folder cannot be used.
     """
+
+    deadline = 90.0  # seconds for whatever is waited for
 
     def __init__(self, folder: Path, *, services: Sequence[str] = SERVICES) -> None:
         self.folder = folder.absolute()
@@ -72,7 +73,7 @@ class DevStack:
                 return Redis(self.folder, self.state)
             from devstack.kafka import Kafka
 
-            return Kafka(self.folder, self.state)
+            return Kafka(self.folder, self.state, name=name, cluster=BROKERS if name in BROKERS else (name,))
         except ImportError as error:
             raise StackError(INSTALL_HINT.format(error=error)) from error
 
@@ -87,7 +88,7 @@ class DevStack:
         """Become a user: return when the wanted services are ready. Raises `StackError`."""
         if self._users is not None:
             return
-        if "kafka" in self.services:
+        if {"kafka", *BROKERS} & set(self.services):
             # Here and not in the guardian, since it shows its progress.
             _fetch_jars()
         self._users = (self.folder / "users.lock").open("w")
@@ -131,11 +132,24 @@ class DevStack:
             os.kill(pid, signal.SIGKILL)
             self._wait(lambda: self.pid(service) != pid, f"{service} is seen to be gone")
 
+    def pause(self, service: str) -> None:
+        """Let a service hang until `resume`: its connections stay open, and nothing is answered."""
+        self._signal(service, signal.SIGSTOP)
+
+    def resume(self, service: str) -> None:
+        self._signal(service, signal.SIGCONT)
+
     def wait_ready(self) -> None:
         """Wait until all wanted services are ready, for instance after `kill`."""
         self._start(self.services)
 
     # Helpers
+
+    def _signal(self, service: str, number: signal.Signals) -> None:
+        pid = self.pid(service)
+        if pid is None:
+            raise StackError(f"{service} does not run.")
+        os.kill(pid, number)
 
     def _start(self, services: Sequence[str]) -> None:
         """Ask for services, of a new guardian if there is none, and wait until they are ready."""
@@ -194,10 +208,10 @@ class DevStack:
         return status
 
     def _wait(self, condition: Callable[[], bool], what: str) -> None:
-        end, pause = monotonic() + READY_DEADLINE, Event()
+        end, pause = monotonic() + self.deadline, Event()
         while not condition():
             if monotonic() > end:
-                raise StackError(f"Not within {READY_DEADLINE:.0f} s: {what}.")
+                raise StackError(f"Not within {self.deadline:.0f} s: {what}.")
             pause.wait(POLL)
 
     @contextmanager

@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+from base64 import urlsafe_b64encode
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -12,8 +13,10 @@ from devstack.ports import choose_ports
 SERVICES = ("postgres", "redis", "kafka")
 # The environment variable that names a service, and that replaces the embedded one when it is set.
 VARIABLES = {"postgres": "DATABASE_URL", "redis": "REDIS_URL", "kafka": "KAFKA_BOOTSTRAP_SERVERS"}
-# The controller of Kafka's quorum listens on a port of its own, which the quorum stores for good.
-PORTS = (*SERVICES, "kafka-controller")
+# The brokers of the cluster for tests; each is a service of its own.
+BROKERS = ("kafka-1", "kafka-2", "kafka-3")
+# Each broker is a controller of Kafka's quorum too, on a port of its own, which the quorum stores for good.
+PORTS = (*SERVICES, *BROKERS, *(f"{broker}-controller" for broker in ("kafka", *BROKERS)))
 
 
 @dataclass
@@ -23,6 +26,7 @@ class State:
     ports: dict[str, int] = field(default_factory=dict)
     password: str = ""
     secret_key: str = ""
+    cluster_id: str = ""
     versions: dict[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -31,14 +35,23 @@ class State:
         path = folder / "state.json"
         if path.exists():
             try:
-                return cls(**json.loads(path.read_text()))
+                state = cls(**json.loads(path.read_text()))
             except (ValueError, TypeError) as error:
                 raise StackError(
                     f"{path} cannot be read ({error}). Delete {folder} to start with empty data."
                 ) from None
-        state = cls(ports=choose_ports(PORTS), password=secrets.token_urlsafe(24), secret_key=secrets.token_urlsafe(50))
-        state.save(folder)
+        else:
+            state = cls(password=secrets.token_urlsafe(24), secret_key=secrets.token_urlsafe(50))
+        if not state.cluster_id or set(PORTS) - set(state.ports):
+            state._complete()
+            state.save(folder)
         return state
+
+    def _complete(self) -> None:
+        """Choose what is missing; a folder of an earlier release knows less."""
+        missing = [name for name in PORTS if name not in self.ports]
+        self.ports.update(choose_ports(missing))
+        self.cluster_id = self.cluster_id or new_cluster_id()
 
     def address(self, service: str) -> str:
         """The value of the service's environment variable; known before the service runs or is installed."""
@@ -65,6 +78,11 @@ class State:
             )
         self.versions[service] = version
         self.save(folder)
+
+
+def new_cluster_id() -> str:
+    """Sixteen bytes in base64. The first is zero: an id that starts with a dash would be read as an option."""
+    return urlsafe_b64encode(b"\0" + secrets.token_bytes(15)).decode().rstrip("=")
 
 
 def _release_line(version: str) -> list[str]:

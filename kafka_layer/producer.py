@@ -33,7 +33,8 @@ SETTINGS: Mapping[str, Any] = {
 }
 
 
-STUCK_AFTER = 5.0  # seconds of nothing but time-outs, after which a producer is given up
+STUCK_AFTER = 5.0  # seconds of nothing but time-outs, after which another producer is tried
+REACH_TIMEOUT = 1.0  # seconds for Kafka to answer the other one; delivery reports wait so long
 
 
 class QueueFull(NotProduced):
@@ -99,20 +100,31 @@ class RecordProducer:
         while not self._closing.is_set():
             self._producer.poll(0.1)
             self._wakeups.flush()
-            if self._broken or self._is_stuck():
-                self._replace()
+            if self._broken:
+                self._replace(self._make(), "fatal error")
+            elif self._is_failing():
+                self._replace_if_stuck()
         self._drain(self._producer, float(self._settings["message.timeout.ms"]) / 1000)
 
-    def _is_stuck(self) -> bool:
-        """After a broker's restart under traffic librdkafka may time out one message after the other for good, although
-        the broker is back: it does not get out of renewing its idempotence. Then only another handle helps.
-        """
+    def _is_failing(self) -> bool:
         return self._failing_since is not None and time.monotonic() - self._failing_since > STUCK_AFTER
 
-    def _replace(self) -> None:
-        """Nothing more can be produced with this handle: make another one."""
-        reason = "fatal error" if self._broken else f"nothing but time-outs for {STUCK_AFTER:g} s"
-        broken, self._producer = self._producer, self._make()
+    def _replace_if_stuck(self) -> None:
+        """After a broker's restart under traffic librdkafka may time out one message after the other for good, although
+        the broker is back: it does not get out of renewing its idempotence. Then only another handle helps. While Kafka
+        cannot be reached by another one either, this one keeps what it still may deliver.
+        """
+        other = self._make()
+        try:
+            other.list_topics(timeout=REACH_TIMEOUT)
+        except KafkaException:
+            self._failing_since = None  # asked again when the next time-outs have lasted as long
+            return
+        self._replace(other, f"nothing but time-outs for {STUCK_AFTER:g} s")
+
+    def _replace(self, other: Producer, reason: str) -> None:
+        """Nothing more can be produced with this handle: go on with another one."""
+        broken, self._producer = self._producer, other
         self._failing_since = None
         self._counters.add_loss("producers_replaced", reason)
         self._drain(broken, 0)

@@ -4,10 +4,12 @@ import asyncio
 import gc
 import json
 import os
+import random
 import resource
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -97,6 +99,13 @@ def peer_process(config: dict[str, Any]) -> Iterator[Peer]:
     finally:
         process.communicate(timeout=PATIENCE)  # the end of its input ends it
         assert process.returncode == 0
+
+
+def seeded_random() -> random.Random:
+    """Chance that can be had again: with TEST_SEED set to the seed that was printed."""
+    seed = int(os.environ.get("TEST_SEED") or time.time_ns())
+    print(f"TEST_SEED={seed}")
+    return random.Random(seed)
 
 
 def resident_kib() -> int:

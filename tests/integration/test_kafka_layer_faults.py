@@ -1,7 +1,8 @@
 """What the channel layer does when Kafka or a process does not go on as usual."""
 
 import asyncio
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import count
 
@@ -10,8 +11,19 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from devstack.stack import DevStack
-from kafka_layer import Batch, BrokerUnavailable, KafkaChannelLayer, PublishFailed, Subscription
-from tests.integration.kafka_layer_support import PATIENCE, create_config, peer_process, read, running_layer
+from kafka_layer import BrokerUnavailable, KafkaChannelLayer, NotProduced, PublishFailed, producer
+from kafka_layer.counters import Counters
+from tests.integration.kafka_layer_support import (
+    PATIENCE,
+    bootstrap_servers,
+    create_config,
+    peer_process,
+    read,
+    running_layer,
+)
+from tests.integration.kafka_layer_traffic import DEADLINE, OUTAGE, REPLAY, Traffic
+
+pytestmark = pytest.mark.timeout(300)  # seconds; a broker starts slowly on a busy machine
 
 
 @pytest.fixture(scope="module")
@@ -47,61 +59,133 @@ async def test_a_process_that_slept_past_the_retention_is_told_of_the_gap() -> N
         assert seen[:-10] == list(range(len(seen) - 10))
 
 
-@pytest.mark.parametrize("way", ["stop", "kill"])
-async def test_after_a_broker_restart_members_go_on_and_miss_nothing(broker: DevStack, way: str) -> None:
-    """Under traffic: what was acknowledged is delivered once, in order and without a gap, to members that stayed.
+@pytest.mark.parametrize("fault", ["stop", "pause", "kill"])
+async def test_after_a_brokers_outage_members_go_on_and_miss_nothing(
+    broker: DevStack, fault: str, record_property: Callable[[str, object], None]
+) -> None:
+    """Stopped or hanging for 5 s, or killed, under traffic: all is delivered once, in order and without a gap.
 
     The messages have ids: a producer that starts anew after time-outs may store once more what the broker had taken
     without being able to say so, and the readers drop it.
     """
     config = create_config(broker.addresses()["KAFKA_BOOTSTRAP_SERVERS"])
-    acknowledged: list[int] = []
-    seen: list[int] = []
+    async with running_layer(config, replay=REPLAY) as layer:
+        traffic = Traffic(layer, "room.outage", rate=200)
+        async with traffic.running():
+            await asyncio.to_thread(getattr(broker, fault), "kafka")
+            if fault == "kill":
+                await asyncio.to_thread(broker.wait_ready)
+            else:
+                await asyncio.sleep(OUTAGE)
+                await asyncio.to_thread(broker.start if fault == "stop" else broker.resume, "kafka")
+        traffic.check()
+    traffic.report(f"one broker, {fault}", record_property)
 
-    async def publish_until(finished: asyncio.Event) -> None:
-        async def publish(n: int) -> None:
-            with suppress(PublishFailed):
-                await layer.publish("room.restart", {"n": n}, id=str(n))
-                acknowledged.append(n)
 
-        async with asyncio.TaskGroup() as sends:
-            for n in count():
-                sends.create_task(publish(n))
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(finished.wait(), 0.01)
-                    return
+async def test_channels_go_on_after_a_broker_hung(broker: DevStack) -> None:
+    """group_send and send do not wait for Kafka: what they sent comes once, in order, and what is lost is counted."""
+    config = create_config(broker.addresses()["KAFKA_BOOTSTRAP_SERVERS"])
+    sent: list[int] = []
+    direct: list[int] = []
+    grouped: list[int] = []
 
-    async def keep_reading(subscription: Subscription) -> None:
+    async def keep_sending(sender: KafkaChannelLayer, channel: str) -> None:
+        for n in count():
+            await sender.send(channel, {"n": n})
+            await sender.group_send("crowd", {"n": n})
+            sent.append(n)
+            await asyncio.sleep(0.005)  # the rate
+
+    async def keep_receiving(layer: KafkaChannelLayer, channel: str, seen: list[int]) -> None:
         while True:
-            item = await subscription.next()
-            assert isinstance(item, Batch), item
-            seen.extend(record.message["n"] for record in item.records)
+            seen.append((await layer.receive(channel))["n"])
 
-    async with running_layer(config) as layer:
+    async with running_layer(config) as sender, running_layer(config, capacity=10_000) as layer:
+        addressed, member = await layer.new_channel(), await layer.new_channel()
+        await layer.group_add("crowd", member)
+        tasks = [
+            asyncio.ensure_future(keep_sending(sender, addressed)),
+            asyncio.ensure_future(keep_receiving(layer, addressed, direct)),
+            asyncio.ensure_future(keep_receiving(layer, member, grouped)),
+        ]
+        await hang(broker)
+        behind = len(sent)
+        async with asyncio.timeout(DEADLINE):
+            while not (direct and grouped) or min(direct[-1], grouped[-1]) < behind:
+                await asyncio.wait(tasks, timeout=0.05)
+        for task in tasks:
+            task.cancel()
+        for seen in (direct, grouped):
+            assert seen == sorted(set(seen))
+        lost = 2 * behind - sum(n < behind for n in [*direct, *grouped])
+        assert lost == sender.counters.get("publishes_failed", 0)
+
+
+async def test_an_unknown_outcome_and_the_same_id_again_are_seen_once(broker: DevStack) -> None:
+    """The broker takes what it was sent before it hung, although its sender had given up on it."""
+    config = create_config(broker.addresses()["KAFKA_BOOTSTRAP_SERVERS"])
+    async with running_layer(config, client={"message.timeout.ms": 1000}) as layer:
         subscription = layer.subscription()
-        await subscription.join("room.restart")
-        reading = asyncio.ensure_future(keep_reading(subscription))
-        finished = asyncio.Event()
-        publishing = asyncio.ensure_future(publish_until(finished))
-        await layer.publish("room.restart", {"n": -1})
-        await asyncio.to_thread(getattr(broker, way), "kafka")
-        await asyncio.to_thread(broker.start, "kafka")
-        async with asyncio.timeout(60):
-            while True:
-                with suppress(PublishFailed):
-                    await layer.publish("room.restart", {"n": -2})
-                    break
-        finished.set()
-        await publishing
-        await layer.publish("room.restart", {"n": -3})
+        await subscription.join("room.again")
+        await layer.publish("room.again", {"n": 1}, id="before")
+        await asyncio.to_thread(broker.pause, "kafka")
+        try:
+            with pytest.raises(PublishFailed):
+                await layer.publish("room.again", {"n": 2}, id="unknown")
+        finally:
+            await asyncio.to_thread(broker.resume, "kafka")
         async with asyncio.timeout(PATIENCE):
-            while seen[-1:] != [-3]:
-                await asyncio.wait([reading], timeout=0.01)
-        reading.cancel()
-    numbers = [n for n in seen if n >= 0]
-    assert numbers == sorted(set(numbers))
-    assert set(acknowledged) <= set(numbers)
-    assert layer.counters.get("gaps", 0) == 0
+            for n, id in ((2, "unknown"), (3, "behind")):
+                while True:
+                    with suppress(PublishFailed):
+                        await layer.publish("room.again", {"n": n}, id=id)
+                        break
+        assert await read(subscription, 3) == [1, 2, 3]
+
+
+async def test_a_full_queue_refuses_and_keeps_what_it_took(broker: DevStack) -> None:
+    """While Kafka hangs: a refused publish is never seen, all others are, in order."""
+    config = create_config(broker.addresses()["KAFKA_BOOTSTRAP_SERVERS"])
+    async with running_layer(config, client={"queue.buffering.max.messages": 50}) as layer:
+        subscription = layer.subscription()
+        await subscription.join("room.full")
+        await layer.publish("room.full", {"n": -1})
+        await asyncio.to_thread(broker.pause, "kafka")
+        try:
+            sends = [asyncio.ensure_future(layer.publish("room.full", {"n": n})) for n in range(100)]
+            refused, _ = await asyncio.wait(sends, timeout=PATIENCE, return_when=asyncio.FIRST_EXCEPTION)
+        finally:
+            await asyncio.to_thread(broker.resume, "kafka")
+        assert len(refused) == 50
+        assert all(isinstance(send.exception(), NotProduced) for send in refused)
+        await asyncio.wait_for(asyncio.gather(*sends[:50]), PATIENCE)
+        await layer.publish("room.full", {"n": 100})
+        assert await read(subscription, 52) == [-1, *range(50), 100]
+
+
+async def hang(broker: DevStack) -> None:
+    await asyncio.to_thread(broker.pause, "kafka")
+    try:
+        await asyncio.sleep(OUTAGE)
+    finally:
+        await asyncio.to_thread(broker.resume, "kafka")
+
+
+@pytest.mark.parametrize(("servers", "replaced"), [(None, True), ("127.0.0.1:1", False)])
+async def test_a_producer_is_replaced_when_another_one_would_reach_kafka(
+    monkeypatch: pytest.MonkeyPatch, servers: str | None, replaced: bool
+) -> None:
+    """Nothing but time-outs: the handle is stuck where Kafka answers, and may still deliver where it is away."""
+    monkeypatch.setattr(producer, "STUCK_AFTER", 0.1)
+    counters = Counters(logging.getLogger("test"))
+    settings = {"bootstrap.servers": servers or bootstrap_servers(), "message.timeout.ms": 200}
+    stuck = producer.RecordProducer({**producer.SETTINGS, **settings}, counters)
+    for _ in range(6):  # time out one after the other, since there is no such topic
+        with pytest.raises(PublishFailed):
+            await stuck.produce(("test-no-such-topic", 0), "key", b"", {})
+    await asyncio.to_thread(stuck.close)
+    assert counters.snapshot()["publishes_failed"] == 6
+    assert bool(counters.snapshot().get("producers_replaced")) == replaced
 
 
 async def test_an_unreachable_broker_is_named_in_bounded_time() -> None:

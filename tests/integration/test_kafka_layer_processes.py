@@ -1,8 +1,6 @@
 """The channel layer between two processes, over a real Kafka."""
 
 import asyncio
-import random
-import time
 from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -11,7 +9,15 @@ from typing import Any
 import pytest
 
 from kafka_layer import Batch, KafkaChannelLayer, Position, Unsupported
-from tests.integration.kafka_layer_support import PATIENCE, Peer, create_config, peer_process, read, running_layer
+from tests.integration.kafka_layer_support import (
+    PATIENCE,
+    Peer,
+    create_config,
+    peer_process,
+    read,
+    running_layer,
+    seeded_random,
+)
 
 
 @pytest.fixture(scope="module")
@@ -126,9 +132,7 @@ async def test_a_channel_of_another_process_is_refused_not_forgotten(config: dic
 
 async def test_members_that_come_and_go_and_resume_miss_nothing(config: dict[str, Any], peer: Peer) -> None:
     """Under traffic from two processes, each member sees exactly the records behind its live_from, in order."""
-    seed = time.time_ns()
-    print(f"seed {seed}")
-    chance = random.Random(seed)
+    chance = seeded_random()
     groups = [f"room.churn{n}" for n in range(5)]
     histories: list[tuple[str, int, list[int]]] = []  # group, live_from, offsets seen
 

@@ -13,9 +13,10 @@ from django.core.management.base import CommandError
 
 import manage
 from devstack import DevStack, StackError, jars, kafka, keeper, ports, service
+from devstack.cluster import KafkaCluster
 from devstack.keeper import Keeper
 from devstack.management.commands import run
-from devstack.state import State
+from devstack.state import BROKERS, State, new_cluster_id
 
 
 def test_addresses_are_known_and_kept_before_anything_runs(tmp_path: Path):
@@ -31,7 +32,7 @@ def test_only_the_wanted_services_are_named(tmp_path: Path):
 
 def test_each_service_has_a_port_of_its_own(tmp_path: Path):
     ports = DevStack(tmp_path).state.ports
-    assert len(set(ports.values())) == len(ports) == 4
+    assert len(set(ports.values())) == len(ports) == 10
 
 
 def test_secrets_can_be_read_by_their_owner_alone(tmp_path: Path):
@@ -212,7 +213,31 @@ def test_each_process_is_restarted_for_ever_and_names_itself_in_the_log():
 
 
 def test_no_cluster_id_looks_like_an_option():
-    ids = {kafka._new_cluster_id() for _ in range(500)}
+    ids = {new_cluster_id() for _ in range(500)}
     assert len(ids) == 500
     assert not any(cluster_id.startswith("-") for cluster_id in ids)
     assert {len(cluster_id) for cluster_id in ids} == {22}
+
+
+def test_the_nodes_of_a_cluster_agree_on_its_voters_and_keep_three_replicas(tmp_path: Path):
+    cluster = KafkaCluster(tmp_path)
+    formats: list[list[str]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kafka, "run", lambda command, **_: formats.append(command))
+        for broker in BROKERS:
+            cluster.make_service(broker).prepare()
+    assert len({command[-1] for command in formats}) == 1
+    assert formats[0][-1].count("@127.0.0.1:") == 3
+    properties = [(tmp_path / broker / "server.properties").read_text() for broker in BROKERS]
+    assert len({text.split("node.id=")[1].split()[0] for text in properties}) == 3
+    assert all("default.replication.factor=3\nmin.insync.replicas=2\n" in text for text in properties)
+    assert cluster.addresses() == KafkaCluster(tmp_path).addresses()
+
+
+def test_a_folder_of_an_earlier_release_gets_what_it_lacks(tmp_path: Path):
+    known = {"kafka": 20_001, "kafka-controller": 20_002}
+    State(ports=dict(known), password="p").save(tmp_path)
+    first = State.of(tmp_path)
+    assert first.ports.items() >= known.items()
+    assert first == State.of(tmp_path)
+    assert first.cluster_id

@@ -12,7 +12,7 @@ from events.progress import Place, Progress
 
 logger = logging.getLogger(__name__)
 
-TIMEOUT = 5.0  # seconds
+TIMEOUT = 2.0  # seconds that Kafka has for an answer; so long may `close` take
 
 
 class Watchdog:
@@ -44,7 +44,7 @@ class Watchdog:
         while not self._closing.wait(self._interval):
             try:
                 self._progress.measure(self._ends(self._progress.places))
-            except KafkaException as error:
+            except (KafkaException, TimeoutError) as error:
                 logger.warning("The lag is not known: %s", error)
             for topic, lag in self._progress.lags().items():
                 metrics.LAG.labels(topic).set(lag)
@@ -58,7 +58,7 @@ class Watchdog:
             return {}
         partitions = {TopicPartition(topic, partition): latest for topic, partition in places}
         asked: dict[TopicPartition, Any] = self._admin.list_offsets(partitions, request_timeout=TIMEOUT)
-        return {(each.topic, each.partition): future.result(TIMEOUT).offset for each, future in asked.items()}
+        return {(each.topic, each.partition): future.result(TIMEOUT + 1).offset for each, future in asked.items()}
 
     def _tell(self, problem: str | None) -> None:
         if problem and not self._problem:

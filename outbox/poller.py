@@ -22,6 +22,7 @@ FIRST_WAIT, LAST_WAIT = 0.05, 1.0  # seconds without a call
 MAX_BACKOFF = 60.0  # seconds, of a refused row
 MAX_OUTAGE_BACKOFF = 2.0  # seconds, while Kafka is away
 MEASURE_INTERVAL = 5.0  # seconds
+PATIENCE = 30.0  # seconds; every round ends sooner, also while services are away
 PURGE_INTERVAL = 60.0  # seconds, after a purge that found no more
 
 
@@ -53,15 +54,22 @@ class OutboxPoller:
         self._stopping = Event()
         # Rounds in a row in which Kafka acknowledged nothing.
         self._outages = 0
+        self._turned_at = monotonic()  # when the latest round began
         self._next_measure = self._next_purge = 0.0  # monotonic seconds
 
     def stop(self) -> None:
         self._stopping.set()
         self._wakeups.wake()
 
+    def problem(self) -> str | None:
+        """What is wrong with this process, in one line; None: it works or stands by. Usable from any thread. Rows that
+        wait although it works are told by the metrics."""
+        return "The loop hangs." if monotonic() - self._turned_at > PATIENCE else None
+
     def run(self) -> None:
         try:
             while not self._stopping.is_set():
+                self._turned_at = monotonic()
                 self._try_to_lead()
                 if not self._stopping.is_set():
                     # Candidates ask once a second, not all at the same moment.
@@ -88,6 +96,7 @@ class OutboxPoller:
         metrics.LEADING.set(self._lease.epoch)
         wait = FIRST_WAIT
         while self._lease.held and not self._stopping.is_set():
+            self._turned_at = monotonic()
             handled = self._drain_batch()
             self._keep_house()
             if self._outages:

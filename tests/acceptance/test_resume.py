@@ -41,6 +41,10 @@ async def test_a_resume_beyond_the_memory_of_the_server_is_filled_from_storage(c
         await one.say(room, "live")
         await two.until(lambda client: "live" in client.texts(room))
         assert two.texts(room) == [*texts, "live"]
+        # What was forgotten since makes a gap, which is told.
+        await asyncio.to_thread(chat.manage, "purge_messages", "--days", "0.00001")
+        answer = await two.subscribe(room, after=seen["cursor"])
+        assert answer["recovered"] is False
 
 
 async def test_where_the_gap_cannot_be_filled_the_client_is_told(chat: Chat):

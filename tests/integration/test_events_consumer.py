@@ -254,6 +254,24 @@ def test_one_that_does_not_get_on_is_seen_from_outside() -> None:
     assert handler.ids == [1, 2]
 
 
+def test_a_watchdog_goes_on_while_kafka_is_away() -> None:
+    """It says that nothing is known, as long as that is so."""
+    progress = Progress(patience=1.0)
+    progress.begin(("topic", 0), 0)
+    watchdog = Watchdog("127.0.0.1:1", progress, interval=0.1)
+    watchdog.start()
+    try:
+        for _ in range(3):
+            progress.measure({("topic", 0): 0})
+            progress.turn()
+            assert progress.problem() is None
+            wait_for(lambda: progress.turn() or progress.problem(), "the alarm")
+            assert progress.problem() == "Kafka does not say where the logs end."
+        assert watchdog._thread.is_alive()
+    finally:
+        watchdog.close()
+
+
 @contextmanager
 def watched(consumer: EventConsumer) -> Iterator[str]:
     """The address of the consumer's probe."""

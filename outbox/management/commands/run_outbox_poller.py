@@ -12,11 +12,11 @@ import psycopg
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import connection
-from prometheus_client import start_http_server
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from events.probe import serve_probe
 from outbox import metrics
 from outbox.lease import Lease
 from outbox.poller import OutboxPoller
@@ -48,7 +48,7 @@ class Command(BaseCommand):
             retention=timedelta(days=options["retention_days"]),
         )
         if settings.METRICS_PORT:
-            start_http_server(settings.METRICS_PORT, addr="127.0.0.1")
+            serve_probe(settings.METRICS_PORT, problem=poller.problem)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: poller.stop())
         poller.run()

@@ -44,8 +44,8 @@ async def find_target(log: RoomLog, change: ChangeFrame) -> Message:
 async def change_message(
     log: RoomLog, change: ChangeFrame, target: Message, *, user: int, username: str, moderates: bool
 ) -> Cursor:
-    """Put an edit or a deletion of `target` into the room's log and return its cursor, that of the first one for a
-    repeat.
+    """Put an edit or a deletion of `target` into the room's log and return its cursor; for a repeat of what this
+    process has read, that of the first one, and nothing is put there.
 
     Raises `ChatError`: `forbidden` (the author edits and deletes; who `moderates` deletes too), `not_found` for an edit
     of what is deleted, and what `publish` raises.

@@ -123,6 +123,14 @@ class Fanout:
         self._pass_milestones(wakeups)
         wakeups.flush()
 
+    def note_end(self, topic: str, partition: int, end: int) -> int:
+        """Kafka has said where the partition ends; returns the last offset read of it."""
+        with self.lock:
+            tail = self._tails[topic, partition]
+            if tail.read_through < end - 1:
+                tail.behind_since = tail.behind_since or time.monotonic()
+            return tail.read_through
+
     async def reach(self, positions: Iterable[Position]) -> None:
         """Wait until this process has read up to all these positions. Raises LayerClosed."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -25,12 +25,13 @@ from kafka_layer.records import Position, Record
 from kafka_layer.routes import Route, Routes
 from kafka_layer.subscription import Subscription
 
-# For both kinds of clients: come back quickly after a broker did. Where all brokers may come back under new addresses,
-# set metadata.recovery.strategy to rebootstrap; it is slower, and knocks 40 times a second while no broker answers.
+# For both kinds of clients: come back quickly after a broker did. A broker that hung is missing in the cluster's
+# metadata for a moment; a client that asked just then must begin again at the bootstrap servers (KIP-899), or it never
+# hears of the broker any more.
 CLIENT: Mapping[str, Any] = {
     "client.id": "kafka-layer",
     "log_level": 2,  # what goes wrong is counted and logged by the layer, at a limited rate
-    "metadata.recovery.strategy": "none",
+    "metadata.recovery.strategy": "rebootstrap",
     "socket.keepalive.enable": True,
     "reconnect.backoff.ms": 50,
     "reconnect.backoff.max.ms": 500,

@@ -5,7 +5,7 @@ PORT ?= 8000
 WEB ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types audit bench clean
+.PHONY: help run test lint types audit bench wheel clean
 
 help: ## show this
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -25,13 +25,16 @@ types: $(VENV)/installed ## types
 audit: $(VENV)/installed ## known vulnerabilities of what is installed
 	@$(BIN)/pip-audit -r requirements.txt
 
-bench: $(VENV)/installed ## figures of the channel layer
-	@$(BIN)/python -m benchmarks.layer
+bench: $(VENV)/installed ## figures of the channel layer, beside channels_redis, into kafka_layer/README.md
+	@$(BIN)/python -m benchmarks.layer && $(BIN)/python -m benchmarks.layer_costs
+
+wheel: $(VENV)/installed ## the channel layer as a package of its own, in dist/
+	@$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist ./kafka_layer && ls dist/*.whl
 
 clean: ## delete the virtual environment, caches and all data of the embedded services
 	@find .data -name guardian.lock 2>/dev/null | while read -r lock; do flock -n "$$lock" true || \
 		{ echo "The services of $$(dirname "$$lock") are running. End what uses them (make run, tests) first."; exit 1; }; done
-	@rm -rf $(VENV) .data .mypy_cache .pytest_cache .ruff_cache staticfiles test-results
+	@rm -rf $(VENV) .data dist .mypy_cache .pytest_cache .ruff_cache staticfiles test-results
 
 $(VENV)/installed: requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

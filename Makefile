@@ -6,7 +6,7 @@ WEB ?= 1
 ROUNDS ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types audit load bench soak cluster clean
+.PHONY: help run test lint types audit load bench wheel soak cluster clean
 
 help: ## show this
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -29,10 +29,14 @@ audit: $(VENV)/installed ## known vulnerabilities of what is installed
 load: $(VENV)/installed ## 100 users in one room of a chat that runs (make run), with every receipt checked
 	@$(BIN)/python manage.py loadtest --profile seed
 
-bench: $(VENV)/installed ## figures of storing, history and the channel layer
+bench: $(VENV)/installed ## figures of storing, history and the channel layer (beside channels_redis, into its README)
 	@$(BIN)/python -m benchmarks.storing
 	@$(BIN)/python -m benchmarks.history
 	@$(BIN)/python -m benchmarks.layer
+	@$(BIN)/python -m benchmarks.layer_costs
+
+wheel: $(VENV)/installed ## the channel layer as a package of its own, in dist/
+	@$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist ./kafka_layer && ls dist/*.whl
 
 soak: $(VENV)/installed ## the long runs (ROUNDS, SCENARIOS); the figures go into docs/soak.md
 	@$(BIN)/python -m tests.soak --rounds $(ROUNDS) $(SCENARIOS)
@@ -43,7 +47,7 @@ cluster: $(VENV)/installed ## three Kafka brokers to try faults on; Ctrl-C ends 
 clean: ## delete the virtual environment, caches and all data of the embedded services
 	@find .data -name guardian.lock 2>/dev/null | while read -r lock; do flock -n "$$lock" true || \
 		{ echo "The services of $$(dirname "$$lock") are running. End what uses them (make run, tests) first."; exit 1; }; done
-	@rm -rf $(VENV) .data .mypy_cache .pytest_cache .ruff_cache staticfiles test-results
+	@rm -rf $(VENV) .data dist .mypy_cache .pytest_cache .ruff_cache staticfiles test-results
 
 $(VENV)/installed: requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

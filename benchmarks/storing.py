@@ -22,7 +22,7 @@ from benchmarks.database import own_database
 from events.consumer import ReceivedRecord
 from events.topics import Topic
 from messaging.models import Message
-from messaging.storage import MessageStorage, Row
+from messaging.storage import MessageStorage
 from rooms.models import Room
 from tests.integration.history_support import make_room
 
@@ -125,7 +125,7 @@ class Talk:
 
 def measure(name: str, talk: Talk, arguments: argparse.Namespace) -> None:
     """One line of the table."""
-    storage = MessageStorage(epoch=1, on_stored=_ignore)
+    storage = MessageStorage(epoch=1, on_stored=lambda *_: None)
     storage.start_offset(0)
     times: list[float] = []
     python = 0.0
@@ -148,10 +148,6 @@ def measure(name: str, talk: Talk, arguments: argparse.Namespace) -> None:
         f" {_index_size():>8} {python / rows * 1e6:>7.1f} {postgres / rows * 1e6:>8.1f}",
         flush=True,
     )
-
-
-def _ignore(epoch: int, partition: int, rows: Sequence[Row]) -> None:
-    """Redis has no part in this."""
 
 
 def _backend() -> int:

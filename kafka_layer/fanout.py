@@ -85,6 +85,7 @@ class Fanout:
         self._tails: dict[tuple[str, int], Tail] = {}
         self._groups: dict[str, Group] = {}
         self._hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
+        self._delivered = 0  # records handed to members in event loops that are gone
         # Who waits for the reader to come somewhere -> the places that it had not come to when this was looked at.
         self._milestones: dict[asyncio.Future[None], list[Position]] = {}
         self._closed: LayerClosed | None = None
@@ -122,6 +123,14 @@ class Fanout:
         wakeups = Wakeups()
         self._pass_milestones(wakeups)
         wakeups.flush()
+
+    def note_end(self, topic: str, partition: int, end: int) -> int:
+        """Kafka has said where the partition ends; returns the last offset read of it."""
+        with self.lock:
+            tail = self._tails[topic, partition]
+            if tail.read_through < end - 1:
+                tail.behind_since = tail.behind_since or time.monotonic()
+            return tail.read_through
 
     async def reach(self, positions: Iterable[Position]) -> None:
         """Wait until this process has read up to all these positions. Raises LayerClosed."""
@@ -163,7 +172,7 @@ class Fanout:
         with self.lock:
             closed = [loop for loop in self._hubs if loop.is_closed()]
             for loop in closed:
-                del self._hubs[loop]
+                self._delivered += self._hubs.pop(loop).delivered
             for group in list(self._groups.values()):
                 for loop in closed:
                     group.views.pop(loop, None)
@@ -172,6 +181,11 @@ class Fanout:
                     tail = self._tails[group.topic, group.partition]
                     tail.forgotten_through = max(tail.forgotten_through, group.ring.lost_through)
                     del self._groups[group.name]
+
+    def delivered(self) -> int:
+        """Records and messages that members of this process have been handed, each member by itself."""
+        with self.lock:
+            return self._delivered + self._mailboxes.delivered + sum(hub.delivered for hub in self._hubs.values())
 
     def gauges(self) -> dict[str, float]:
         """What stands where now. Lag is how long ago the reader last stood at the end of each partition, at most."""

@@ -19,18 +19,20 @@ from kafka_layer.counters import Histogram
 from kafka_layer.engine import Engine
 from kafka_layer.errors import InvalidRecord, Unsupported
 from kafka_layer.fanout import Limits
+from kafka_layer.mailbox import Entry
 from kafka_layer.producer import QueueFull
 from kafka_layer.received import CHANNEL_HEADER, CONTROL_KEY
 from kafka_layer.records import Position, Record
 from kafka_layer.routes import Route, Routes
 from kafka_layer.subscription import Subscription
 
-# For both kinds of clients: come back quickly after a broker did. Where all brokers may come back under new addresses,
-# set metadata.recovery.strategy to rebootstrap; it is slower, and knocks 40 times a second while no broker answers.
+# For both kinds of clients: come back quickly after a broker did. A broker that hung is missing in the cluster's
+# metadata for a moment; a client that asked just then must begin again at the bootstrap servers (KIP-899), or it never
+# hears of the broker any more.
 CLIENT: Mapping[str, Any] = {
     "client.id": "kafka-layer",
     "log_level": 2,  # what goes wrong is counted and logged by the layer, at a limited rate
-    "metadata.recovery.strategy": "none",
+    "metadata.recovery.strategy": "rebootstrap",
     "socket.keepalive.enable": True,
     "reconnect.backoff.ms": 50,
     "reconnect.backoff.max.ms": 500,
@@ -41,10 +43,20 @@ RESERVED = frozenset({"acks", "auto.offset.reset", "bootstrap.servers", "enable.
 
 # A forked child must neither use nor finalise its parent's Kafka handles: it keeps them here, untouched.
 _of_the_parent: list[Engine] = []
-# What was garbage in the parent at the fork, handles in cycles among it, must never be collected in the child either:
-# librdkafka crashes when a handle is finalised in a process that did not make it.
+_pid = os.getpid()  # asking the kernel again with each call would be a quarter of the cost of `receive`
+
+
+def _become_child() -> None:
+    """What was garbage in the parent at the fork, handles in cycles among it, must never be collected in the child
+    either: librdkafka crashes when a handle is finalised in a process that did not make it.
+    """
+    global _pid
+    _pid = os.getpid()
+    gc.freeze()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=gc.freeze)
+    os.register_at_fork(after_in_child=_become_child)
 
 
 class KafkaChannelLayer(BaseChannelLayer):  # type: ignore[misc]
@@ -135,7 +147,7 @@ class KafkaChannelLayer(BaseChannelLayer):  # type: ignore[misc]
     @property
     def counters(self) -> Mapping[str, int]:
         """What happened since this process first used the layer, by name; see README.md."""
-        return self._engine.counters.snapshot()
+        return {**self._engine.counters.snapshot(), "messages_delivered": self._engine.fanout.delivered()}
 
     @property
     def gauges(self) -> Mapping[str, float]:
@@ -234,25 +246,11 @@ class KafkaChannelLayer(BaseChannelLayer):  # type: ignore[misc]
         """The channel's next message, for one reader alone. Cancelling it loses nothing: a message is taken in the
         same step in which it is returned.
         """
-        self.require_valid_channel_name(channel)
         engine = self._engine
-        shared = None
-        if _owner(channel):
-            self._require_own(channel, engine)
-        await engine.start()
-        if not _owner(channel):
-            shared = engine.shared(channel)
         while True:
-            waiter = asyncio.get_running_loop().create_future()
-            entry = engine.mailboxes.take(channel, waiter)
-            if entry is None and shared is not None:
-                shared.ask()
+            entry = engine.mailboxes.take(channel)
             if entry is None:
-                try:
-                    await waiter
-                finally:
-                    engine.mailboxes.stop_waiting(channel, waiter)
-                continue
+                entry = await self._wait_for_entry(engine, channel)
             try:
                 return entry.decode()
             except InvalidRecord as error:
@@ -318,10 +316,10 @@ class KafkaChannelLayer(BaseChannelLayer):  # type: ignore[misc]
     @property
     def _engine(self) -> Engine:
         engine = self._current
-        if engine is not None and engine.pid == os.getpid():
+        if engine is not None and engine.pid == _pid:
             return engine
         with self._lock:
-            if self._current is not None and self._current.pid != os.getpid():
+            if self._current is not None and self._current.pid != _pid:
                 _of_the_parent.append(self._current)
                 self._current = None
             if self._current is None:
@@ -344,6 +342,29 @@ class KafkaChannelLayer(BaseChannelLayer):  # type: ignore[misc]
         _require_one_line(name)
         return bool(super().require_valid_group_name(name))
 
+    async def _wait_for_entry(self, engine: Engine, channel: str) -> Entry:
+        """Nothing is awaited between taking an entry and returning it."""
+        if not engine.mailboxes.has(channel):  # or its name was looked at when it got its mailbox
+            self.require_valid_channel_name(channel)
+        owner = _owner(channel)
+        if owner is not None and owner != engine.process_id:
+            raise _unsupported(channel)
+        if not engine.ready:
+            await engine.start()
+        shared = None if owner else engine.shared(channel)
+        while True:
+            waiter = asyncio.get_running_loop().create_future()
+            entry = engine.mailboxes.take(channel, waiter)
+            if entry is not None:
+                return entry
+            if shared is not None:
+                shared.ask()
+            try:
+                await waiter
+            except BaseException:
+                engine.mailboxes.stop_waiting(channel, waiter)
+                raise
+
     async def _command(self, control: dict[str, Any], *, partitions: Iterable[int]) -> list[Position]:
         """Tell every process that tails the layer's own topic; returns when Kafka has it."""
         topic, value = self._routes.own_topic, self._routes.own_codec.encode(control)
@@ -358,13 +379,17 @@ class KafkaChannelLayer(BaseChannelLayer):  # type: ignore[misc]
 
     def _require_own(self, channel: str, engine: Engine) -> None:
         if _owner(channel) != engine.process_id:
-            raise Unsupported(f"Channel {channel!r} belongs to another process, and only that one can do this.")
+            raise _unsupported(channel)
 
 
 def _owner(channel: str) -> str | None:
     """The id of the process that the channel belongs to; None when any process may read it."""
     local, mark, _ = channel.partition("!")
     return local.rpartition(".")[2] if mark else None
+
+
+def _unsupported(channel: str) -> Unsupported:
+    return Unsupported(f"Channel {channel!r} belongs to another process, and only that one can do this.")
 
 
 def _require_one_line(name: object) -> None:

@@ -23,7 +23,7 @@ class Mailbox:
     """The unread messages of one channel. Bound to no event loop: each waiter brings its own."""
 
     def __init__(self, capacity: int, now: float) -> None:
-        self.waiters: set[Future[None]] = set()
+        self.waiters: set[Future[None]] = set()  # those that have not been woken yet
         self.groups: dict[str, float] = {}  # group name -> monotonic seconds of the last group_add
         self.touched_at = now  # monotonic seconds; somebody read it or asked for it
         self._capacity = capacity
@@ -36,8 +36,8 @@ class Mailbox:
         """False when it is full of messages that have not expired."""
         if len(self._entries) >= self._capacity:
             self.drop_expired(now)
-        if len(self._entries) >= self._capacity:
-            return False
+            if len(self._entries) >= self._capacity:
+                return False
         self._entries.append(entry)
         return True
 
@@ -75,6 +75,7 @@ class Mailboxes:
         self._mailboxes: dict[str, Mailbox] = {}  # channel -> its mailbox
         self._groups: dict[str, dict[str, Mailbox]] = {}  # group -> channel -> the channel's mailbox
         self._closed: LayerClosed | None = None
+        self.delivered = 0  # messages that readers took
 
     def add_to_group(self, group: str, channel: str) -> None:
         now = time.monotonic()
@@ -87,6 +88,9 @@ class Mailboxes:
         with self._lock:
             self._discard(group, channel)
             self._forget_idle(channel)
+
+    def has(self, channel: str) -> bool:
+        return channel in self._mailboxes
 
     def has_group(self, group: str) -> bool:
         return group in self._groups
@@ -114,15 +118,19 @@ class Mailboxes:
             for channel, mailbox in self._groups.get(group, {}).items():
                 self._deliver(channel, mailbox, entry, now, wakeups)
 
-    def take(self, channel: str, waiter: "Future[None]") -> Entry | None:
-        """The channel's next message; None when there is none, and then `waiter` is finished when one comes."""
+    def take(self, channel: str, waiter: "Future[None] | None" = None) -> Entry | None:
+        """The channel's next message. None when there is none, and then `waiter` is finished when one comes; it must
+        then ask again, since another may have been faster.
+        """
         now = time.monotonic()
         with self._lock:
             if self._closed is not None:
                 raise self._closed
-            mailbox = self._mailbox(channel, now)
-            entry = mailbox.take(now)
-            if entry is None:
+            mailbox = self._mailboxes.get(channel) if waiter is None else self._mailbox(channel, now)
+            entry = mailbox.take(now) if mailbox is not None else None
+            if entry is not None:
+                self.delivered += 1
+            elif mailbox is not None and waiter is not None:
                 mailbox.waiters.add(waiter)
             return entry
 
@@ -173,12 +181,14 @@ class Mailboxes:
     def _deliver(self, channel: str, mailbox: Mailbox, entry: Entry, now: float, wakeups: Wakeups) -> None:
         if not mailbox.put(entry, now):
             self._counters.add_loss("messages_over_capacity", f"channel {channel} is full")
-            return
-        self._wake(mailbox, wakeups)
+        elif mailbox.waiters:
+            self._wake(mailbox, wakeups)
 
     def _wake(self, mailbox: Mailbox, wakeups: Wakeups) -> None:
+        """All of them: whoever does not get the message waits again."""
         for waiter in mailbox.waiters:
             wakeups.add(waiter)
+        mailbox.waiters.clear()
 
     def _sweep(self, channel: str, mailbox: Mailbox, now: float) -> None:
         expired = mailbox.drop_expired(now)

@@ -11,9 +11,10 @@ from typing import Any
 from uuid import uuid4
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]
 
 from kafka_layer.counters import Counters
+from kafka_layer.ends import Ends, Partition, list_offsets
 from kafka_layer.errors import BrokerUnavailable, LayerClosed, LayerError, TopicMismatch, TopicMissing
 from kafka_layer.fanout import Fanout
 from kafka_layer.received import position_of
@@ -35,8 +36,6 @@ SETTINGS: Mapping[str, Any] = {
 BATCH = 500  # more at once would hold the interpreter for too long
 SWEEP_INTERVAL = 5.0  # seconds
 RETRY_INTERVALS = (0.1, 0.2, 0.5, 1.0)  # seconds; the last one again and again
-
-Partition = tuple[str, int]
 
 
 class Reader:
@@ -70,6 +69,9 @@ class Reader:
         self._closing = Event()
         self._ahead: dict[Partition, int] = {}  # partition -> the end seen at start, until the tail is read up to it
         self._lost: set[Partition] = set()  # their next offset is one that the broker does not have
+        self._ends: Ends | None = None
+        # Partition -> the last offset read, when a look found that the log has more.
+        self._behind: dict[Partition, int] = {}
         self._swept_at = 0.0
         self._thread = Thread(target=self._run, name="kafka-layer-reader", daemon=True)
         self._thread.start()
@@ -111,12 +113,12 @@ class Reader:
         partitions = [TopicPartition(topic, p) for topic, count in counts.items() for p in range(count)]
         admin = self._topics.admin
         latest: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-        ends = _list_offsets(admin, dict.fromkeys(partitions, latest))
+        ends = list_offsets(admin, dict.fromkeys(partitions, latest))
         since = OffsetSpec.for_timestamp(int((time.time() - self._replay) * 1000))
         replayed = [p for p in partitions if p.topic in self._replayed_topics]
         starts = ends | {
             partition: min(start, ends[partition])
-            for partition, start in _list_offsets(admin, dict.fromkeys(replayed, since)).items()
+            for partition, start in list_offsets(admin, dict.fromkeys(replayed, since)).items()
             if start >= 0  # -1: nothing is that young
         }
         self._ahead = {partition: end for partition, end in ends.items() if starts[partition] < end}
@@ -124,10 +126,9 @@ class Reader:
         return starts
 
     def _tail(self, starts: Mapping[Partition, int]) -> None:
-        settings = {**self._client, **SETTINGS, "group.id": f"kafka-layer-{uuid4().hex}", "error_cb": self._on_error}
-        consumer = Consumer(settings, logger=logger)
+        self._ends = Ends(self._topics.admin, list(starts))
+        consumer = self._open(starts)
         try:
-            consumer.assign([TopicPartition(topic, p, offset) for (topic, p), offset in starts.items()])
             ready = False
             while not self._closing.is_set():
                 first = consumer.poll(0.1)
@@ -138,9 +139,19 @@ class Reader:
                 if not ready and not self._ahead:
                     ready = True
                     self._on_ready()
-                self._sweep_at_times()
+                if self._is_deaf_at_times():
+                    consumer.close()
+                    self._lost.clear()
+                    consumer = self._open({each: self._fanout.read_through(*each) + 1 for each in starts})
         finally:
             consumer.close()
+
+    def _open(self, starts: Mapping[Partition, int]) -> Consumer:
+        """A consumer that reads each partition from its offset on."""
+        settings = {**self._client, **SETTINGS, "group.id": f"kafka-layer-{uuid4().hex}", "error_cb": self._on_error}
+        consumer = Consumer(settings, logger=logger)
+        consumer.assign([TopicPartition(topic, p, offset) for (topic, p), offset in starts.items()])
+        return consumer
 
     def _take_in(self, messages: list[Message]) -> None:
         self._fanout.take_in([message for message in messages if message.error() is None])
@@ -178,22 +189,32 @@ class Reader:
         consumer.incremental_assign([TopicPartition(topic, partition, target)])
         self._lost.discard((topic, partition))
 
-    def _sweep_at_times(self) -> None:
+    def _is_deaf_at_times(self) -> bool:
+        """Keep house now and then. True when the consumer gets nothing although there is more: librdkafka may lose a
+        broker that hung for a while, and never look for it again.
+        """
         now = time.monotonic()
-        if now - self._swept_at >= SWEEP_INTERVAL:
-            self._swept_at = now
-            self._fanout.sweep()
-            self._topics.look()
+        if now - self._swept_at < SWEEP_INTERVAL:
+            return False
+        self._swept_at = now
+        self._fanout.sweep()
+        self._topics.look()
+        return self._is_deaf()
+
+    def _is_deaf(self) -> bool:
+        """Whether a partition stands where it stood at the look before, and both times the log had more."""
+        ends = self._ends.look() if self._ends is not None else {}
+        behind: dict[Partition, int] = {}
+        for partition, end in ends.items():
+            read_through = self._fanout.note_end(*partition, end)
+            if read_through < end - 1:
+                behind[partition] = read_through
+        deaf = [partition for partition, stood in behind.items() if self._behind.get(partition) == stood]
+        if ends:
+            self._behind = {} if deaf else behind
+        for topic, number in deaf:
+            self._counters.add_loss("reader_restarts", f"{topic} [{number}] has more, and nothing of it comes")
+        return bool(deaf)
 
     def _on_error(self, error: KafkaError) -> None:
         self._counters.add_loss("reader_errors", error)
-
-
-def _list_offsets(admin: AdminClient, request: Mapping[TopicPartition, OffsetSpec]) -> dict[Partition, int]:
-    if not request:
-        return {}
-    try:
-        futures = admin.list_offsets(dict(request), request_timeout=5)
-        return {(p.topic, p.partition): future.result().offset for p, future in futures.items()}
-    except KafkaException as error:
-        raise BrokerUnavailable(f"Kafka did not say where its partitions end: {error}") from error

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 from kafka_layer.codec import Codec
 
 T = TypeVar("T")
+UNCHANGEABLE = frozenset({str, bytes, int, float, bool, type(None)})
 
 
 class Position(NamedTuple):
@@ -25,7 +26,9 @@ class Record:
     """One record of a group. `message` is decoded once, on first use, and read-only; `value` is what Kafka stores."""
 
     # There may be a hundred thousand of these in a process: what is rarely asked for is made when it is.
-    __slots__ = ("_codec", "_headers", "_message", "arrived", "group", "id", "position", "timestamp_ms", "value")
+    __slots__ = (
+        "_codec", "_flat", "_headers", "_message", "arrived", "group", "id", "position", "timestamp_ms", "value"
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -47,6 +50,7 @@ class Record:
         self._headers = headers if len(headers) > 1 or self.id is None else None
         self._codec = codec
         self._message: Mapping[str, Any] | None = None
+        self._flat: dict[str, Any] | None = None  # the message, when nothing in it could be changed but itself
 
     @property
     def headers(self) -> dict[str, bytes]:
@@ -59,12 +63,17 @@ class Record:
     def message(self) -> Mapping[str, Any]:
         """Raises InvalidRecord when the value is not an encoded message; records in a Batch never do."""
         if self._message is None:
-            self._message = MappingProxyType(self.decode())
+            self._message = MappingProxyType(self._flat or self._codec.decode(self.value))
         return self._message
 
     def decode(self) -> dict[str, Any]:
         """A dict of its own for a caller that may change it. Raises InvalidRecord."""
-        return self._codec.decode(self.value)
+        if self._flat is not None:
+            return self._flat.copy()  # a tenth of the cost of decoding it again
+        message = self._codec.decode(self.value)
+        if all(type(value) in UNCHANGEABLE for value in message.values()):
+            self._flat = message.copy()
+        return message
 
     def __repr__(self) -> str:
         return f"<Record {self.group} {self.position} id={self.id}>"

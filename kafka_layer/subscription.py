@@ -26,6 +26,7 @@ class Hub:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.subscriptions: WeakSet[Subscription] = WeakSet()
+        self.delivered = 0  # records handed to members
         self._lock = Lock()
         self._news: set[View] = set()
 
@@ -96,6 +97,7 @@ class View:
                 self._batches.clear()
             batch = self._batches[member.generation, member.cursor] = self._gather(records)
         member.cursor = batch.through
+        self.hub.delivered += len(batch.records)
         return batch
 
     def _read(self, member: Member) -> tuple[Record, ...] | Gap:

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
+from autobahn.exception import Disconnected
 from django.db import InterfaceError, OperationalError
 from prometheus_client import Counter
 
@@ -31,6 +32,9 @@ MAX_WAITING_ANSWERS = 1024
 # This many `invalid` or `rate_limited` answers within BAD_WINDOW end the socket.
 MAX_BAD_ANSWERS = 50
 BAD_WINDOW = 10.0  # seconds
+# What servers raise when something is sent to a client that is gone: uvicorn and granian; daphne.
+GONE = (OSError, Disconnected)
+GOODBYE_DEADLINE = 1.0  # seconds
 # A client that takes nothing any more does not take the closing frame either.
 CLOSE_DEADLINE = FLUSH_DEADLINE = 2.0  # seconds
 LOOK_INTERVAL = 5.0  # seconds; whether data waits may have changed meanwhile, and with it what the client may take
@@ -125,6 +129,9 @@ class Socket:
         try:
             ends: list[asyncio.Future[Any]] = [*tasks, self._closing]
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if not self._closing.done():
+                # The client is gone. Where sending found it out, its goodbye may still wait to be read.
+                await asyncio.wait(tasks[:1], timeout=GOODBYE_DEADLINE)
         finally:
             if self._timer is not None:
                 self._timer.cancel()
@@ -138,10 +145,10 @@ class Socket:
             await self._send_close(self._closing.result())
 
     def _note_end(self, result: object) -> None:
-        """What a task has ended with. A connection that broke while something was sent is an ordinary end."""
+        """What a task has ended with. A client that went while something was sent is an ordinary end."""
         if isinstance(result, LayerClosed):
             self.close(CloseCode.RESTART)
-        elif isinstance(result, Exception) and not isinstance(result, OSError):
+        elif isinstance(result, Exception) and not isinstance(result, GONE):
             logger.error("A socket's task failed.", exc_info=result)
             self.close(CloseCode.RESTART)
 
@@ -150,7 +157,7 @@ class Socket:
         try:
             async with asyncio.timeout(CLOSE_DEADLINE):
                 await self._send({"type": "websocket.close", "code": int(code)})
-        except TimeoutError:
+        except (TimeoutError, *GONE):
             logger.info("A client did not take its close %d.", code)
 
     async def _read(self) -> None:

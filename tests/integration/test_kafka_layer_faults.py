@@ -7,11 +7,11 @@ from contextlib import suppress
 from itertools import count
 
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from devstack.stack import DevStack
-from kafka_layer import BrokerUnavailable, KafkaChannelLayer, NotProduced, PublishFailed, producer
+from kafka_layer import BrokerUnavailable, KafkaChannelLayer, NotProduced, PublishFailed, producer, reader
 from kafka_layer.counters import Counters
 from tests.integration.kafka_layer_support import (
     PATIENCE,
@@ -217,3 +217,21 @@ async def test_a_layer_that_found_no_broker_at_its_start_recovers_by_itself(brok
     await layer.publish("room.late", {"n": 1})
     assert await read(subscription, 1) == [1]
     await layer.close()
+
+
+async def test_a_reader_that_gets_nothing_although_there_is_more_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when its client has lost a broker for good: the members miss nothing, and the figures tell of it."""
+    monkeypatch.setattr(reader, "SWEEP_INTERVAL", 0.2)
+    consumers: list[Consumer] = []
+    open_consumer = reader.Reader._open
+    monkeypatch.setattr(reader.Reader, "_open", lambda *given: consumers.append(open_consumer(*given)) or consumers[-1])
+    async with running_layer(create_config()) as layer:
+        subscription = layer.subscription()
+        await subscription.join("room.deaf")
+        await layer.publish("room.deaf", {"n": 0})
+        assert await read(subscription, 1) == [0]
+        consumers[0].pause(consumers[0].assignment())
+        for n in range(1, 4):
+            await layer.publish("room.deaf", {"n": n})
+        assert await read(subscription, 3) == [1, 2, 3]
+        assert layer.counters["reader_restarts"] == 1

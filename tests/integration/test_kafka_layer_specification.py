@@ -373,6 +373,7 @@ async def test_the_figures_are_there_for_prometheus(config: dict[str, Any]) -> N
         assert 0 <= metrics["kafka_layer_lag_seconds"].samples[0].value < PATIENCE
         events = {sample.labels["event"]: sample.value for sample in metrics["kafka_layer_events"].samples}
         assert events["records_read"] >= 1
+        assert events["messages_delivered"] == 1
         counts = {s.name: s.value for s in metrics["kafka_layer_publish_seconds"].samples if "le" not in s.labels}
         assert counts["kafka_layer_publish_seconds_count"] == 1
         assert counts["kafka_layer_publish_seconds_sum"] > 0

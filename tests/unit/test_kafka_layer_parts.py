@@ -2,14 +2,16 @@ import asyncio
 import logging
 import math
 import time
+from typing import Any
 
 import pytest
 
-from kafka_layer import InvalidRecord, Route
+from kafka_layer import InvalidRecord, Position, Route
 from kafka_layer.codec import CODECS
 from kafka_layer.counters import Counters
 from kafka_layer.mailbox import Entry, Mailbox, Mailboxes
 from kafka_layer.partition import partition_of
+from kafka_layer.records import Record
 from kafka_layer.routes import Routes
 from kafka_layer.wakeups import Wakeups
 
@@ -137,6 +139,44 @@ async def test_a_channel_that_is_waited_for_is_never_forgotten() -> None:
     assert mailboxes.put("c!1", dict)
     async with asyncio.timeout(1):
         await waiter
+
+
+async def test_every_reader_of_a_channel_hears_of_each_message() -> None:
+    """One of them takes it; the other waits again and gets the next one."""
+    mailboxes = make_mailboxes()
+    waiters = [asyncio.get_running_loop().create_future() for _ in range(2)]
+    assert [mailboxes.take("c!1", waiter) for waiter in waiters] == [None, None]
+    assert mailboxes.put("c!1", lambda: {"n": 1})
+    async with asyncio.timeout(1):
+        await asyncio.gather(*waiters)
+    slower = asyncio.get_running_loop().create_future()
+    first, nothing = mailboxes.take("c!1"), mailboxes.take("c!1", slower)
+    assert first is not None and nothing is None
+    assert mailboxes.put("c!1", lambda: {"n": 2})
+    async with asyncio.timeout(1):
+        await slower
+    assert mailboxes.delivered == 1
+
+
+def test_a_look_at_an_unknown_channel_leaves_nothing_behind() -> None:
+    """Only who waits for a channel, or is sent to, gets a mailbox."""
+    mailboxes = make_mailboxes()
+    assert mailboxes.take("c!1") is None
+    assert not mailboxes.has("c!1")
+
+
+@pytest.mark.parametrize("message", [{"n": 1, "text": "x"}, {"n": 1, "people": ["a", {"b": []}]}])
+def test_each_decoding_of_a_record_is_a_dict_of_its_own(message: dict[str, Any]) -> None:
+    """Flat messages are copied and others decoded again: what one reader changes no other sees."""
+    codec = CODECS["msgpack"]
+    record = Record(Position("t", 0, 0), "g", codec.encode(message), codec=codec, headers=[], timestamp_ms=0, arrived=0)
+    first = record.decode()
+    first["n"] = 2
+    for value in first.values():
+        if isinstance(value, list):
+            value[1]["b"].append("changed")
+    assert record.decode() == message
+    assert record.message == message
 
 
 async def test_a_membership_ends_when_it_is_not_renewed() -> None:

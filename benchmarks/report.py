@@ -1,0 +1,41 @@
+"""Tables in Markdown, and their place in a document."""
+
+import os
+import platform
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+README = Path(__file__).resolve().parents[1] / "kafka_layer" / "README.md"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def conditions(packages: Sequence[str], servers: str, load_before: float) -> str:
+    """When and where it was measured, and with which versions."""
+    versions = ", ".join(f"{package} {version(package)}" for package in packages)
+    return (
+        f"Measured {datetime.now(UTC):%Y-%m-%d} on {os.cpu_count()} cores ({cpu_model()}) shared by all processes;"
+        f" load average before: {load_before:.1f}.\nPython {platform.python_version()}, {servers},\n{versions}."
+    )
+
+
+def cpu_model() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.machine()
+
+
+def write_between_markers(name: str, text: str) -> None:
+    """Replace what stands between `<!-- name -->` and `<!-- end of name -->` in the README."""
+    start, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    before, found, rest = README.read_text().partition(start)
+    _, found_end, after = rest.partition(end)
+    if not found or not found_end:
+        raise SystemExit(f"{README} needs the lines {start} and {end}.")
+    README.write_text(f"{before}{start}\n{text}\n{end}{after}")

@@ -1,6 +1,7 @@
 import asyncio
 import signal
 import uuid
+from contextlib import AsyncExitStack
 from urllib.error import HTTPError
 
 import pytest
@@ -73,6 +74,62 @@ class Person:
         if event["type"] in {"message", "gap"}:
             self.texts.append(event.get("text", "gap"))
         self._changed.set()
+
+
+async def test_receivers_acknowledgements_and_history_agree_on_one_order(chat: Chat):
+    """Twenty people say two hundred things each, at once, on two servers."""
+    servers = [chat.web("web1").url, chat.web("web2").url]
+    chat.event_consumer()
+    tokens = chat.tokens(20)
+    room = create_room(servers[0], next(iter(tokens.values())))
+    people = [Person(name, [servers[n % 2]], token) for n, (name, token) in enumerate(tokens.items())]
+    texts = [(person, f"{person.name} {n}") for n in range(200) for person in people]
+    async with asyncio.timeout(100), AsyncExitStack() as stack:
+        for person in people:
+            await stack.enter_async_context(person.client)
+            await person.client.subscribe(room)
+        acks = await asyncio.gather(*(person.client.send(room, text) for person, text in texts))
+        await asyncio.gather(*(person.seen(len(texts)) for person in people))
+        order = people[0].texts
+        await asyncio.to_thread(chat.wait_stored, room, order)
+        history = await read_all(people[0].client, room)
+    assert all(person.texts == order for person in people)
+    assert sorted(order) == sorted(text for _, text in texts)
+    for name in tokens:
+        assert [text for text in order if text.startswith(f"{name} ")] == [f"{name} {n}" for n in range(200)]
+    assert [frame["text"] for frame in history] == order
+    cursors = {text: ack["cursor"] for (_, text), ack in zip(texts, acks, strict=True)}
+    assert [frame["cursor"] for frame in history] == [cursors[text] for text in order]
+
+
+async def read_all(client: chatclient.ChatClient, room: int) -> list[chatclient.Frame]:
+    """The messages of a room, oldest first."""
+    page = await client.history(room, limit=200)
+    items = page["items"]
+    while page["before"]:
+        page = await client.history(room, limit=200, before=page["before"])
+        items = page["items"] + items
+    return [item for item in items if item["type"] == "message"]
+
+
+async def test_two_hundred_people_resume_elsewhere_when_their_server_is_killed(chat: Chat):
+    killed, other = chat.web("killed"), chat.web("other")
+    chat.event_consumer()
+    tokens = chat.tokens(200)
+    room = create_room(other.url, next(iter(tokens.values())))
+    people = [Person(name, [killed.url, other.url], token) for name, token in tokens.items()]
+    async with asyncio.timeout(110), AsyncExitStack() as stack:
+        for person in people:
+            await stack.enter_async_context(person.client)
+            await person.client.subscribe(room)
+        talks = [asyncio.create_task(person.talk(room, count=20)) for person in people[:10]]
+        await asyncio.gather(*(person.seen(50) for person in people))
+        killed.kill()
+        await asyncio.gather(*talks)
+        await asyncio.gather(*(person.seen(200) for person in people))
+    order = people[0].texts
+    assert len(order) == len(set(order)) == 200
+    assert all(person.texts == order for person in people), "somebody missed something, or saw it twice"
 
 
 async def test_who_writes_too_fast_is_told_when_to_go_on(chat: Chat):

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from messaging.cursor import Cursor
-from messaging.history import Page, missed_rows, newest_page, page_after, page_around, page_before
+from messaging.history import Page, newest_page, page_after, page_around, page_before
 from rooms.models import Room
 from tests.integration.history_support import analyze, explained, fill_room, make_room, nodes
 
@@ -38,7 +38,6 @@ READS: dict[str, Callable[[int, Cursor], object]] = {
     "before": lambda room, cursor: page_before(room, cursor, limit=50),
     "after": lambda room, cursor: page_after(room, cursor, limit=50, stored=STORED),
     "around": lambda room, cursor: page_around(room, cursor, limit=50, stored=STORED),
-    "missed": lambda room, cursor: missed_rows(room, cursor, limit=50),
 }
 
 

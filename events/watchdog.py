@@ -23,8 +23,9 @@ class Watchdog:
 
     def __init__(self, bootstrap_servers: str, progress: Progress, *, interval: float = 5.0) -> None:
         # What goes wrong is told by the consumer's own reading; a line for each attempt to connect would bury the log.
-        settings = {"bootstrap.servers": bootstrap_servers, "client.id": "event-watchdog", "log_level": 2}
-        self._admin = AdminClient(settings, logger=logger)
+        self._admin = AdminClient(
+            {"bootstrap.servers": bootstrap_servers, "client.id": "event-watchdog", "log_level": 2}, logger=logger
+        )
         self._progress = progress
         self._interval = interval
         self._closing = Event()

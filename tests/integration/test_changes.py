@@ -26,6 +26,7 @@ from messaging.last_message import LastMessages
 from messaging.models import Message
 from messaging.protocol import ChangeFrame, SendFrame
 from messaging.sending import send_message
+from messaging.single_flight import SingleFlight
 from messaging.storage import MessageStorage
 from rooms.figures import RoomFigures
 from rooms.models import Membership, Room
@@ -225,6 +226,7 @@ class ForgedRing:
 
     def __init__(self, room: Room, *, id: str, by: User) -> None:
         self.layer = self
+        self.flights = SingleFlight()
         self._id = id
         self._envelope = {"type": EventType.MESSAGE_CREATED.value, "data": {"sender_id": by.pk, "room": room.pk}}
 

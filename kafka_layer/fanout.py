@@ -296,6 +296,8 @@ class Fanout:
             if channel is not None:
                 self._mailboxes.deliver(channel, self._entry(record, expires=True), wakeups)
                 return
+            if not self._belongs(key, topic, partition):
+                return
         elif record.id and tail.window.is_repeat(record.group, record.id, record.timestamp_ms):
             self.counters.add("repeats_dropped")
             return
@@ -345,10 +347,16 @@ class Fanout:
             if not wanted:
                 self.counters.add("records_skipped")
             return wanted
-        if self._home(key) != (topic, partition):
-            self.counters.add_loss("records_misplaced", f"{key!r} belongs in {self._home(key)}, not {topic, partition}")
-            return False
-        return True
+        return self._belongs(key, topic, partition)
+
+    def _belongs(self, key: str, topic: str, partition: int) -> bool:
+        """Elsewhere than in its group's partition a record has an offset that means nothing there: in the ring it would
+        take the members' cursors away with it.
+        """
+        home = self._home(key)
+        if home != (topic, partition):
+            self.counters.add_loss("records_misplaced", f"{key!r} belongs in {home}, not {topic, partition}")
+        return home == (topic, partition)
 
     def _record(
         self,

@@ -276,6 +276,19 @@ async def test_a_key_that_belongs_elsewhere_reaches_nobody() -> None:
         await asyncio.wait_for(member.next(), 0.01)
 
 
+async def test_a_routed_groups_record_in_the_layers_own_topic_reaches_nobody() -> None:
+    """As from a process without the route: its offset would carry the members' cursors away."""
+    log = Log()
+    member = log.subscription()
+    await member.join("room.1")
+    message = FakeMessage(1000, key=b"room.1", value=b'{"n":1}', id=None, topic=OWN)
+    log.fanout.take_in([cast(Message, message)])
+    log.append("room.1", 2)
+    async with asyncio.timeout(1):
+        assert numbers(await member.next()) == [2]
+    assert log.counters.snapshot()["records_misplaced"] == 1
+
+
 async def test_no_header_of_a_foreign_record_stops_the_reader() -> None:
     """Whatever stands in a record for this process's inbox, what stands behind it is delivered."""
     log = Log()

@@ -38,7 +38,7 @@ class Tail:
     """A partition as far as this process has read it."""
 
     read_through: int  # offset of the last record read
-    forgotten_through: int  # offset: behind it, a group without a ring had no record
+    forgotten_through: int  # offset: behind it, a group without a ring had no record; no ring has one from before
     window: RepeatWindow | None  # None on the layer's own topic
     behind_since: float | None = None  # monotonic seconds; None while it is read to its end
 
@@ -92,14 +92,21 @@ class Fanout:
 
     # The reader's side
 
-    def open(self, counts: Mapping[str, int], starts: Mapping[tuple[str, int], int]) -> None:
-        """Partition counts by topic, and the offset at which the tail of each partition starts."""
+    def open(
+        self,
+        counts: Mapping[str, int],
+        starts: Mapping[tuple[str, int], int],
+        rings_from: Mapping[tuple[str, int], int],
+    ) -> None:
+        """Partition counts by topic, and for each partition the offset at which its tail starts, and the one from which
+        on its records come into rings: what lies between is read for the ids alone.
+        """
         with self.lock:
             self._counts = counts
             for (topic, partition), start in starts.items():
                 routed = topic != self._routes.own_topic
                 window = RepeatWindow(seconds=self._limits.replay) if routed else None
-                self._tails[topic, partition] = Tail(start - 1, start - 1, window)
+                self._tails[topic, partition] = Tail(start - 1, rings_from[topic, partition] - 1, window)
 
     def take_in(self, messages: Sequence[Message]) -> None:
         """Place each record with its group, then tell each event loop once."""
@@ -285,7 +292,7 @@ class Fanout:
             return
         headers = headers_of(message)
         group = self._groups.get(key)
-        if group is None and tail.window is not None:
+        if group is None and tail.window is not None and offset > tail.forgotten_through:
             group = self._open_group(key)
         # The group's own copy of its name is shared by all its records.
         record = self._record(message, position, group.name if group else key, headers, arrived)
@@ -300,6 +307,8 @@ class Fanout:
                 return
         elif record.id and tail.window.is_repeat(record.group, record.id, record.timestamp_ms):
             self.counters.add("repeats_dropped")
+            return
+        if offset <= tail.forgotten_through:
             return
         if group is not None:
             group.ring.append(record)

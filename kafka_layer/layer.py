@@ -171,7 +171,7 @@ class KafkaChannelLayer(BaseChannelLayer):  # type: ignore[misc]
         """Send to a group and return where Kafka has stored it, once all in-sync replicas have it.
 
         Once started, records of one group keep the order in which publish was called. With an `id`, a repeat within
-        `replay` seconds of log time is stored as well, but no reader delivers it.
+        `replay` seconds of log time behind the record before it is stored as well, but no reader delivers it.
         Raises NotProduced when nothing left this process, PublishFailed when the outcome is unknown, TypeError or
         ValueError for what cannot be encoded.
         """

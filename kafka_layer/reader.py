@@ -111,22 +111,26 @@ class Reader:
                 return None
 
     def _resolve(self) -> dict[Partition, int]:
-        """Where the tail of each partition starts."""
+        """Where the tail of each partition starts: far enough back that the repeat window is full where rings begin."""
         counts = {topic: found.partitions for topic, found in self._connect().items()}
         partitions = [TopicPartition(topic, p) for topic, count in counts.items() for p in range(count)]
-        admin = self._topics.admin
         latest: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-        ends = list_offsets(admin, dict.fromkeys(partitions, latest))
-        since = OffsetSpec.for_timestamp(int((time.time() - self._replay) * 1000))
+        ends = list_offsets(self._topics.admin, dict.fromkeys(partitions, latest))
         replayed = [p for p in partitions if p.topic in self._replayed_topics]
-        starts = ends | {
-            partition: min(start, ends[partition])
-            for partition, start in list_offsets(admin, dict.fromkeys(replayed, since)).items()
-            if start >= 0  # -1: nothing is that young
-        }
+        starts = self._find_since(time.time() - 2 * self._replay, replayed, ends)
+        rings_from = self._find_since(time.time() - self._replay, replayed, ends)
         self._ahead = {partition: end for partition, end in ends.items() if starts[partition] < end}
-        self._fanout.open(counts, starts)
+        self._fanout.open(counts, starts, rings_from)
         return starts
+
+    def _find_since(
+        self, moment: float, partitions: list[TopicPartition], ends: dict[Partition, int]
+    ) -> dict[Partition, int]:
+        """For each of `partitions` the first offset since `moment` (seconds since 1970), for all others their ends."""
+        since = dict.fromkeys(partitions, OffsetSpec.for_timestamp(int(moment * 1000)))
+        found = list_offsets(self._topics.admin, since)
+        # -1: nothing is that young.
+        return ends | {partition: min(start, ends[partition]) for partition, start in found.items() if start >= 0}
 
     def _tail(self, starts: Mapping[Partition, int]) -> None:
         self._ends = Ends(self._topics.admin, list(starts))

@@ -144,7 +144,7 @@ class Fanout:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         with self.lock:
             if self._closed is not None:
-                raise self._closed
+                raise self._closed.again()
             ahead = self._ahead(positions)
             if not ahead:
                 return
@@ -227,7 +227,7 @@ class Fanout:
         """Put the member's cursor where it asks to be, or as near to it as the ring reaches back."""
         with self.lock:
             if self._closed is not None:
-                raise self._closed
+                raise self._closed.again()
             group = self._open_group(name)
             covered = True
             if after is None:

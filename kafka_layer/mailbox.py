@@ -96,10 +96,12 @@ class Mailboxes:
         return group in self._groups
 
     def put(self, channel: str, decode: Callable[[], dict[str, Any]]) -> bool:
-        """A message from this process. False when the channel is full."""
+        """A message from this process. False when the channel is full. Raises LayerClosed."""
         now = time.monotonic()
         wakeups = Wakeups()
         with self._lock:
+            if self._closed is not None:
+                raise self._closed.again()
             mailbox = self._mailbox(channel, now)
             taken = mailbox.put(Entry(decode, now + self._expiry), now)
             self._wake(mailbox, wakeups)
@@ -125,7 +127,7 @@ class Mailboxes:
         now = time.monotonic()
         with self._lock:
             if self._closed is not None:
-                raise self._closed
+                raise self._closed.again()
             mailbox = self._mailboxes.get(channel) if waiter is None else self._mailbox(channel, now)
             entry = mailbox.take(now) if mailbox is not None else None
             if entry is not None:

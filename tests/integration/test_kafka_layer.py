@@ -270,6 +270,19 @@ async def test_close_leaves_nothing_behind(config: dict[str, Any]) -> None:
         assert again.ready
 
 
+async def test_a_group_that_is_passed_on_while_the_layer_closes_does_not_kill_the_reader(
+    config: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A clean end is no alarm."""
+    async with running_layer(config) as layer, running_layer(config) as sender:
+        await layer.group_add("passed.on", "worker")
+        engine = layer._engine
+        engine._closed = LayerClosed("closing")  # as between the first and the last step of close
+        position = await sender.publish("passed.on", {"n": 1})
+        await asyncio.wait_for(engine.fanout.reach([position]), PATIENCE)
+    assert "has died" not in caplog.text
+
+
 async def test_eight_first_uses_at_once_make_one_connection(config: dict[str, Any]) -> None:
     """And eight different channels."""
     layer = KafkaChannelLayer(**config)

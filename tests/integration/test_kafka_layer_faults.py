@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from devstack.stack import DevStack
-from kafka_layer import BrokerUnavailable, KafkaChannelLayer, NotProduced, PublishFailed, producer, reader
+from kafka_layer import BrokerUnavailable, KafkaChannelLayer, LayerClosed, NotProduced, PublishFailed, producer, reader
 from kafka_layer.counters import Counters
 from kafka_layer.fanout import Fanout
 from tests.integration.kafka_layer_support import (
@@ -191,6 +191,28 @@ async def test_a_producer_is_replaced_when_another_one_would_reach_kafka(
     await asyncio.to_thread(stuck.close)
     assert counters.snapshot()["publishes_failed"] == 6
     assert bool(counters.snapshot().get("producers_replaced")) == replaced
+
+
+async def test_what_comes_to_a_producer_that_has_ended_is_refused() -> None:
+    """As from another thread while the layer is closed: nobody would ever report what became of it."""
+    counters = Counters(logging.getLogger("test"))
+    ended = producer.RecordProducer({**producer.SETTINGS, "bootstrap.servers": bootstrap_servers()}, counters)
+    await asyncio.to_thread(ended.close)
+    with pytest.raises(LayerClosed):
+        await asyncio.wait_for(ended.produce(("test-closed", 0), "key", b"", {}), PATIENCE)
+
+
+async def test_many_first_sends_without_a_broker_are_refused_together() -> None:
+    """Kafka is asked once for all that came meanwhile: the last one waits no longer than the first."""
+    layer = KafkaChannelLayer("127.0.0.1:1", topic="t")
+    resolves: list[float] = []
+    topics = layer._engine._topics
+    resolve = topics.resolve
+    topics.resolve = lambda timeout: resolves.append(timeout) or resolve(0.2)  # type: ignore[method-assign]
+    outcomes = await asyncio.gather(*[layer.group_send("g", {"n": n}) for n in range(50)], return_exceptions=True)
+    assert all(isinstance(outcome, BrokerUnavailable) for outcome in outcomes)
+    assert len(resolves) == 1
+    await layer.close()
 
 
 async def test_an_unreachable_broker_is_named_in_bounded_time() -> None:

@@ -39,7 +39,9 @@ CLIENT: Mapping[str, Any] = {
 }
 # Settings on which promises of this layer rest; `client` may not change them.
 RESERVED = frozenset({"acks", "auto.offset.reset", "bootstrap.servers", "enable.auto.commit", "enable.idempotence",
-                      "enable.partition.eof", "error_cb", "group.id", "partitioner", "transactional.id"})  # fmt: skip
+                      "enable.partition.eof", "error_cb", "group.id", "group.instance.id", "group.protocol",
+                      "isolation.level", "partition.assignment.strategy", "partitioner",
+                      "transactional.id"})  # fmt: skip
 
 # A forked child must neither use nor finalise its parent's Kafka handles: it keeps them here, untouched.
 _of_the_parent: list[Engine] = []
@@ -299,8 +301,8 @@ class KafkaChannelLayer(BaseChannelLayer):  # type: ignore[misc]
 
     async def flush(self) -> None:
         """Forget all channels, messages and memberships, in every process that uses the layer's own topic: here when
-        this returns, elsewhere before anything that is sent from now on is read there. Needs the right to delete
-        records of the topic. Groups of routes keep their logs.
+        this returns, elsewhere when it is read there, in each partition by itself. Needs the right to delete records of
+        the topic. Groups of routes keep their logs.
         """
         engine = self._engine
         await engine.start()

@@ -142,9 +142,14 @@ class Mailboxes:
                 self._mailboxes[channel].waiters.discard(waiter)
                 self._forget_idle(channel)
 
-    def is_empty(self, channel: str) -> bool:
+    def withdraw(self, channel: str) -> bool:
+        """Take away what nobody has read; whether there was anything. Nobody can read it behind this."""
         with self._lock:
-            return channel not in self._mailboxes or not len(self._mailboxes[channel])
+            mailbox = self._mailboxes.get(channel)
+            had_some = mailbox is not None and len(mailbox) > 0
+            if mailbox is not None:
+                mailbox.clear()
+            return had_some
 
     def is_empty_and_awaited(self, channel: str) -> bool:
         """Whether somebody waits for a message that is not there yet."""

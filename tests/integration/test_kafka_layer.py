@@ -391,5 +391,6 @@ async def test_a_wrong_client_setting_is_named(config: dict[str, Any]) -> None:
     with pytest.raises(NotProduced, match=r"no\.such\.setting"):
         await layer.publish("room.1", {})
     await layer.close()
-    with pytest.raises(ValueError, match=r"client must not contain group\.id"):
-        KafkaChannelLayer(**config, client={"group.id": "mine"})
+    for reserved in ("group.id", "group.instance.id", "partition.assignment.strategy"):
+        with pytest.raises(ValueError, match=f"client must not contain {reserved}"):
+            KafkaChannelLayer(**config, client={reserved: "mine"})

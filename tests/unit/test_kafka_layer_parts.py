@@ -166,6 +166,15 @@ def test_what_is_sent_to_a_closed_layers_channel_is_refused() -> None:
         mailboxes.put("c!1", dict)
 
 
+def test_a_message_that_is_given_back_cannot_be_read_here_any_more() -> None:
+    """Or another process and this one would both have it."""
+    mailboxes = make_mailboxes()
+    assert not mailboxes.withdraw("worker")
+    mailboxes.put("worker", dict)
+    assert mailboxes.withdraw("worker")
+    assert mailboxes.take("worker") is None
+
+
 def test_an_error_that_is_raised_again_and_again_keeps_nothing_alive() -> None:
     """A process that has ended by itself may be asked for thousands of channels until it is restarted."""
     mailboxes = make_mailboxes()

@@ -78,7 +78,6 @@ class RecordProducer:
         self._thread.join()
 
     def _make(self) -> Producer:
-        self._broken = False
         try:
             return Producer({**self._settings, "error_cb": self._on_error}, logger=logger)
         except KafkaException as error:
@@ -105,10 +104,15 @@ class RecordProducer:
         while not self._closing.is_set():
             self._producer.poll(0.1)
             self._wakeups.flush()
-            if self._broken:
-                self._replace(self._make(), "fatal error")
-            elif self._is_failing():
-                self._replace_if_stuck()
+            try:
+                if self._broken:
+                    self._replace(self._make(), "fatal error")
+                elif self._is_failing():
+                    self._replace_if_stuck()
+            except NotProduced as error:
+                # Where no thread or socket can be had for another handle just now. This thread must go on: without it
+                # whoever waits for a report would wait for ever.
+                self._counters.add_loss("producer_errors", error)
         with self._lock:
             self._has_ended = True
         self._drain(self._producer, float(self._settings["message.timeout.ms"]) / 1000)
@@ -136,6 +140,7 @@ class RecordProducer:
         self._failing_since = None
         self._counters.add_loss("producers_replaced", reason)
         self._drain(broken, 0)
+        self._broken = False  # whatever the old one has said at its end
 
     def _drain(self, producer: Producer, timeout: float) -> None:
         producer.flush(timeout)

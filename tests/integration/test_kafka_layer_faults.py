@@ -11,7 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from devstack.stack import DevStack
@@ -191,6 +191,30 @@ async def test_a_producer_is_replaced_when_another_one_would_reach_kafka(
     await asyncio.to_thread(stuck.close)
     assert counters.snapshot()["publishes_failed"] == 6
     assert bool(counters.snapshot().get("producers_replaced")) == replaced
+
+
+async def test_a_producer_that_cannot_be_made_anew_at_once_is_made_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when the machine has no thread to give: whoever waits for a report must not wait for ever."""
+    counters = Counters(logging.getLogger("test"))
+    config = create_config()
+    settings = {**producer.SETTINGS, "bootstrap.servers": config["bootstrap_servers"]}
+    records = producer.RecordProducer(settings, counters)
+    refusals = iter([KafkaException("no thread for it")])
+
+    def make(*given: Any, **more: Any) -> Producer:
+        for refusal in refusals:
+            raise refusal
+        return Producer(*given, **more)
+
+    monkeypatch.setattr(producer, "Producer", make)
+    records._broken = True
+    async with asyncio.timeout(PATIENCE):
+        while not counters.snapshot().get("producers_replaced"):
+            with suppress(PublishFailed):  # what the old handle still had under way
+                await records.produce((config["topic"], 0), "key", b"", {})
+        await records.produce((config["topic"], 0), "key", b"", {})
+    await asyncio.to_thread(records.close)
+    assert counters.snapshot()["producers_replaced"] == 1
 
 
 async def test_what_comes_to_a_producer_that_has_ended_is_refused() -> None:

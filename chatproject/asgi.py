@@ -8,7 +8,7 @@ from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.sessions import CookieMiddleware, SessionMiddleware
 from django.core.asgi import get_asgi_application
 from django.urls import path, re_path
-from prometheus_client import REGISTRY, start_http_server
+from prometheus_client import REGISTRY
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatproject.settings")
 # Django must be set up before any module that touches a model is imported.
@@ -17,13 +17,16 @@ http = get_asgi_application()
 from django.conf import settings  # noqa: E402
 
 from chatproject.handshake import Handshake  # noqa: E402
+from events.probe import serve_probe  # noqa: E402
 from kafka_layer.metrics import LayerCollector  # noqa: E402
 from messaging.consumers import ChatConsumer  # noqa: E402
+from messaging.hub import get_hub  # noqa: E402
 
 if settings.METRICS_PORT:
-    # Not on the public port: metrics are for the operator.
+    # Not on the public port: this is for the operator.
     REGISTRY.register(LayerCollector(get_channel_layer()))
-    start_http_server(settings.METRICS_PORT, addr="127.0.0.1")
+    hub = get_hub()
+    serve_probe(settings.METRICS_PORT, problem=hub.problem, actions={"/drain": hub.drain_from_outside})
 
 
 async def refuse(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:

@@ -133,8 +133,13 @@ class DevStack:
             self._wait(lambda: self.pid(service) != pid, f"{service} is seen to be gone")
 
     def pause(self, service: str) -> None:
-        """Let a service hang until `resume`: its connections stay open, and nothing is answered."""
-        self._signal(service, signal.SIGSTOP)
+        """Let a service hang until `resume`: its connections stay open, and nothing is answered.
+
+        It is the service's own process that hangs; those that PostgreSQL has for its clients go on.
+        """
+        pid = self._signal(service, signal.SIGSTOP)
+        # The signal is only the beginning: some threads go on for a moment, and may still answer.
+        self._wait(lambda: _is_stopped(pid), f"{service} is paused")
 
     def resume(self, service: str) -> None:
         self._signal(service, signal.SIGCONT)
@@ -145,11 +150,13 @@ class DevStack:
 
     # Helpers
 
-    def _signal(self, service: str, number: signal.Signals) -> None:
+    def _signal(self, service: str, number: signal.Signals) -> int:
+        """Returns the process that has got the signal."""
         pid = self.pid(service)
         if pid is None:
             raise StackError(f"{service} does not run.")
         os.kill(pid, number)
+        return pid
 
     def _start(self, services: Sequence[str]) -> None:
         """Ask for services, of a new guardian if there is none, and wait until they are ready."""
@@ -219,6 +226,15 @@ class DevStack:
         with (self.folder / "start.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+def _is_stopped(pid: int) -> bool:
+    """Whether all threads of a process are stopped; where there is no /proc, it is taken for granted."""
+    try:
+        threads = [stat.read_text() for stat in Path(f"/proc/{pid}/task").glob("*/stat")]
+    except OSError:  # a thread has ended meanwhile
+        return False
+    return all(stat.rpartition(")")[2].split()[0] == "T" for stat in threads)
 
 
 def _fetch_jars() -> None:

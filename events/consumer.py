@@ -34,6 +34,7 @@ GROUP = "chat-server"
 BATCH = 500  # records
 POLL = 0.2  # seconds
 MAX_BACKOFF = 5.0  # seconds
+SESSION = 6.0  # seconds; the least that brokers allow
 MAX_BAD = 20  # of the last 100 records of a partition
 ASK_TIMEOUT = 5.0  # seconds, for what Kafka is asked at an assignment
 ERROR_REST = 10.0  # seconds between two lines about connections that fail
@@ -88,7 +89,7 @@ class EventConsumer:
     then the process is to be started anew. `progress` tells how far it is.
 
     `instance_id`: a name that this process keeps across restarts and that no other one has. When it comes back within
-    6 s nothing is handed over in between, also after a crash.
+    SESSION nothing is handed over in between, also after a crash.
     """
 
     def __init__(
@@ -122,8 +123,8 @@ class EventConsumer:
                 # Never `latest`: a record that was there before the first assignment must be handled too.
                 "auto.offset.reset": "earliest",
                 "partition.assignment.strategy": "cooperative-sticky",
-                # The least that brokers allow: a crashed member's partitions go to another one after this time.
-                "session.timeout.ms": 6000,
+                # A crashed member's partitions go to another one after this time.
+                "session.timeout.ms": int(SESSION * 1000),
                 "heartbeat.interval.ms": 1500,
                 "fetch.wait.max.ms": 100,
                 "fetch.queue.backoff.ms": 20,

@@ -1,7 +1,7 @@
-"""The internal port of a process without pages: `/metrics` for Prometheus, `/ready` for whoever supervises it."""
+"""The internal port of a process: `/metrics` for Prometheus, `/ready` and what else there is for its supervisor."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from socketserver import ThreadingMixIn
 from threading import Thread
 from typing import Any, cast
@@ -23,15 +23,23 @@ class SilentHandler(WSGIRequestHandler):
         """Probes come every few seconds."""
 
 
-def serve_probe(port: int, *, problem: Callable[[], str | None]) -> Server:
+def serve_probe(
+    port: int, *, problem: Callable[[], str | None], actions: Mapping[str, Callable[[], None]] | None = None
+) -> Server:
     """Serve on the loopback address from a thread until the process ends; `port` 0 takes a free one.
 
-    `/ready` answers 200, or 503 with what `problem` says. Raises `OSError` when the port is taken.
+    `/ready` answers 200, or 503 with what `problem` says. `POST` to a path of `actions` calls that in a thread and
+    answers 204 when it has returned. Raises `OSError` when the port is taken.
     """
     metrics = make_wsgi_app()
 
     def application(environ: Any, start_response: Any) -> Iterable[bytes]:
-        if environ["PATH_INFO"] != "/ready":
+        path = environ["PATH_INFO"]
+        if environ["REQUEST_METHOD"] == "POST" and actions and path in actions:
+            actions[path]()
+            start_response("204 No Content", [])
+            return []
+        if path != "/ready":
             return cast("Iterable[bytes]", metrics(environ, start_response))
         trouble = problem()
         start_response("503 Service Unavailable" if trouble else "200 OK", [("Content-Type", "application/json")])

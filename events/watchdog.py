@@ -22,7 +22,10 @@ class Watchdog:
     """
 
     def __init__(self, bootstrap_servers: str, progress: Progress, *, interval: float = 5.0) -> None:
-        self._admin = AdminClient({"bootstrap.servers": bootstrap_servers, "client.id": "event-watchdog"})
+        # What goes wrong is told by the consumer's own reading; a line for each attempt to connect would bury the log.
+        self._admin = AdminClient(
+            {"bootstrap.servers": bootstrap_servers, "client.id": "event-watchdog", "log_level": 2}, logger=logger
+        )
         self._progress = progress
         self._interval = interval
         self._closing = Event()

@@ -59,8 +59,8 @@ CODECS: Mapping[str, Codec] = {
 def encrypted(codec: Codec, keys: Sequence[str | bytes]) -> Codec:
     """The same messages, to be read and made only by who has one of `keys` (Fernet: AES-128-CBC and HMAC-SHA256).
 
-    The first key encrypts and each of them decrypts, so a new one is put in front, and the old one is taken away when
-    every process has the new one and `expiry` has passed. Needs the package `cryptography`.
+    The first key encrypts and each of them decrypts. So a new one is added at the end, put in front when every process
+    has it, and the old one is taken away when `expiry` has passed since. Needs the package `cryptography`.
     """
     if isinstance(keys, str | bytes):
         raise ValueError("symmetric_encryption_keys must be a list of keys, even if there is only one.")

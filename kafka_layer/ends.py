@@ -1,10 +1,13 @@
-"""Where the partitions end, asked beside the reader: one that has gone deaf would not hear that there is more."""
+"""Where the partitions end, asked beside the reader: one that has gone deaf would not hear that there is more.
+
+The end is where the reader can come to. While a foreign producer has a transaction open, that is in front of it.
+"""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from kafka_layer.errors import BrokerUnavailable
@@ -18,7 +21,7 @@ def list_offsets(admin: AdminClient, request: Mapping[TopicPartition, OffsetSpec
     if not request:
         return {}
     try:
-        answers = admin.list_offsets(dict(request), request_timeout=5)
+        answers = _ask(admin, request)
         return {(p.topic, p.partition): answer.result().offset for p, answer in answers.items()}
     except KafkaException as error:
         raise BrokerUnavailable(f"Kafka did not say where its partitions end: {error}") from error
@@ -40,9 +43,13 @@ class Ends:
         if not all(answer.done() for answer in self._answers.values()):
             return {}
         answers = self._answers
-        self._answers = self._admin.list_offsets(dict(self._request), request_timeout=5)
+        self._answers = _ask(self._admin, self._request)
         return {
             (p.topic, p.partition): answer.result().offset
             for p, answer in answers.items()
             if answer.exception() is None
         }
+
+
+def _ask(admin: AdminClient, request: Mapping[TopicPartition, OffsetSpec]) -> Answers:
+    return admin.list_offsets(dict(request), isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=5)

@@ -5,6 +5,7 @@ after a fork.
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
@@ -63,6 +64,8 @@ class Engine:
         self._connecting = Lock()  # held by the one thread that asks Kafka for the topics
         self._producer: RecordProducer | None = None
         self._incarnations: Mapping[str, Incarnation] | None = None  # by topic
+        self._failure: LayerError | None = None  # of the last attempt to learn them, if it failed
+        self._failed_at = 0.0  # monotonic seconds
         self._reader: Reader | None = None
         self._shared: dict[str, SharedChannel] = {}  # channel without "!" -> its reader in this process
         self._waiters: set[asyncio.Future[None]] = set()  # for the reader to be ready
@@ -72,7 +75,7 @@ class Engine:
     async def producer(self) -> RecordProducer:
         """Raises NotProduced when Kafka does not answer or a topic is missing, LayerClosed when this has ended."""
         if self._incarnations is None:
-            await asyncio.to_thread(self._connect)
+            await asyncio.to_thread(self._connect, time.monotonic())
         return self._make_producer()
 
     async def start(self) -> Fanout:
@@ -84,7 +87,7 @@ class Engine:
         waiter = asyncio.get_running_loop().create_future()
         with self._lock:
             if self._closed is not None:
-                raise self._closed
+                raise self._closed.again()
             self._waiters.add(waiter)
             if self._reader is None:
                 self._reader = self._make_reader()
@@ -93,7 +96,7 @@ class Engine:
         except TimeoutError:
             servers = self._client["bootstrap.servers"]
             late = BrokerUnavailable(f"Kafka at {servers} was not read up to its end in {self._start_timeout:g} s.")
-            raise self._trouble or late from None
+            raise (self._trouble or late).again() from None
         finally:
             with self._lock:
                 self._waiters.discard(waiter)
@@ -108,7 +111,7 @@ class Engine:
         """The reader of a channel that other processes may read too; it lives as long as this."""
         with self._lock:
             if self._closed is not None:
-                raise self._closed
+                raise self._closed.again()
             if channel not in self._shared:
                 self._shared[channel] = SharedChannel(
                     channel,
@@ -160,18 +163,27 @@ class Engine:
         self._topics.close()
         self._end(error)
 
-    def _connect(self) -> Mapping[str, Incarnation]:
-        """Ask what the topics are, once for the process."""
+    def _connect(self, since: float | None = None) -> Mapping[str, Incarnation]:
+        """Ask what the topics are, once for the process. A failure holds for all that have waited `since` before it
+        (monotonic seconds): were each of them to ask again, the last one would wait for the sum of it.
+        """
         with self._connecting:
-            if self._incarnations is None:
+            if self._incarnations is not None:
+                return self._incarnations
+            if self._failure is not None and since is not None and since < self._failed_at:
+                raise self._failure.again()
+            try:
                 self._make_producer()  # says what is wrong with the settings
                 self._incarnations = self._topics.resolve(METADATA_TIMEOUT)
+            except LayerError as error:
+                self._failure, self._failed_at = error, time.monotonic()
+                raise
             return self._incarnations
 
     def _make_producer(self) -> RecordProducer:
         with self._lock:
             if self._closed is not None:
-                raise self._closed
+                raise self._closed.again()
             if self._producer is None:
                 self._producer = RecordProducer({**producing.SETTINGS, **self._client}, self.counters)
             return self._producer
@@ -192,7 +204,7 @@ class Engine:
 
     def _forward(self, channel: str, value: bytes, origin: str) -> None:
         """From the reader's thread: what a group got, for a channel without "!" that is a member of it."""
-        with suppress(NotProduced):  # counted by the producer, which is full or has just ended
+        with suppress(NotProduced, LayerClosed):  # counted by the producer, which is full; or all of this is ending
             home = self.home(channel, self._routes.own_topic)
             headers = {CHANNEL_HEADER: channel, ORIGIN_HEADER: origin}
             self._make_producer().produce_unconfirmed(home, channel, value, headers)

@@ -1,10 +1,16 @@
 """What can go wrong. The family of an error of a send says whether the message may already be stored."""
 
+from typing import Self
+
 from channels.exceptions import MessageTooLarge
 
 
 class LayerError(Exception):
     """Something the channel layer was asked for did not happen."""
+
+    def again(self) -> Self:
+        """To raise one error many times: its traceback would grow each time, and keep alive what it passed through."""
+        return self.with_traceback(None)
 
 
 class NotProduced(LayerError):

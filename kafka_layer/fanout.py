@@ -38,7 +38,7 @@ class Tail:
     """A partition as far as this process has read it."""
 
     read_through: int  # offset of the last record read
-    forgotten_through: int  # offset: behind it, a group without a ring had no record
+    forgotten_through: int  # offset: behind it, a group without a ring had no record; no ring has one from before
     window: RepeatWindow | None  # None on the layer's own topic
     behind_since: float | None = None  # monotonic seconds; None while it is read to its end
 
@@ -92,14 +92,21 @@ class Fanout:
 
     # The reader's side
 
-    def open(self, counts: Mapping[str, int], starts: Mapping[tuple[str, int], int]) -> None:
-        """Partition counts by topic, and the offset at which the tail of each partition starts."""
+    def open(
+        self,
+        counts: Mapping[str, int],
+        starts: Mapping[tuple[str, int], int],
+        rings_from: Mapping[tuple[str, int], int],
+    ) -> None:
+        """Partition counts by topic, and for each partition the offset at which its tail starts, and the one from which
+        on its records come into rings: what lies between is read for the ids alone.
+        """
         with self.lock:
             self._counts = counts
             for (topic, partition), start in starts.items():
                 routed = topic != self._routes.own_topic
                 window = RepeatWindow(seconds=self._limits.replay) if routed else None
-                self._tails[topic, partition] = Tail(start - 1, start - 1, window)
+                self._tails[topic, partition] = Tail(start - 1, rings_from[topic, partition] - 1, window)
 
     def take_in(self, messages: Sequence[Message]) -> None:
         """Place each record with its group, then tell each event loop once."""
@@ -137,7 +144,7 @@ class Fanout:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         with self.lock:
             if self._closed is not None:
-                raise self._closed
+                raise self._closed.again()
             ahead = self._ahead(positions)
             if not ahead:
                 return
@@ -220,7 +227,7 @@ class Fanout:
         """Put the member's cursor where it asks to be, or as near to it as the ring reaches back."""
         with self.lock:
             if self._closed is not None:
-                raise self._closed
+                raise self._closed.again()
             group = self._open_group(name)
             covered = True
             if after is None:
@@ -285,7 +292,7 @@ class Fanout:
             return
         headers = headers_of(message)
         group = self._groups.get(key)
-        if group is None and tail.window is not None:
+        if group is None and tail.window is not None and offset > tail.forgotten_through:
             group = self._open_group(key)
         # The group's own copy of its name is shared by all its records.
         record = self._record(message, position, group.name if group else key, headers, arrived)
@@ -296,8 +303,12 @@ class Fanout:
             if channel is not None:
                 self._mailboxes.deliver(channel, self._entry(record, expires=True), wakeups)
                 return
+            if not self._belongs(key, topic, partition):
+                return
         elif record.id and tail.window.is_repeat(record.group, record.id, record.timestamp_ms):
             self.counters.add("repeats_dropped")
+            return
+        if offset <= tail.forgotten_through:
             return
         if group is not None:
             group.ring.append(record)
@@ -345,10 +356,16 @@ class Fanout:
             if not wanted:
                 self.counters.add("records_skipped")
             return wanted
-        if self._home(key) != (topic, partition):
-            self.counters.add_loss("records_misplaced", f"{key!r} belongs in {self._home(key)}, not {topic, partition}")
-            return False
-        return True
+        return self._belongs(key, topic, partition)
+
+    def _belongs(self, key: str, topic: str, partition: int) -> bool:
+        """Elsewhere than in its group's partition a record has an offset that means nothing there: in the ring it would
+        take the members' cursors away with it.
+        """
+        home = self._home(key)
+        if home != (topic, partition):
+            self.counters.add_loss("records_misplaced", f"{key!r} belongs in {home}, not {topic, partition}")
+        return home == (topic, partition)
 
     def _record(
         self,

@@ -39,7 +39,9 @@ CLIENT: Mapping[str, Any] = {
 }
 # Settings on which promises of this layer rest; `client` may not change them.
 RESERVED = frozenset({"acks", "auto.offset.reset", "bootstrap.servers", "enable.auto.commit", "enable.idempotence",
-                      "enable.partition.eof", "error_cb", "group.id", "partitioner", "transactional.id"})  # fmt: skip
+                      "enable.partition.eof", "error_cb", "group.id", "group.instance.id", "group.protocol",
+                      "isolation.level", "partition.assignment.strategy", "partitioner",
+                      "transactional.id"})  # fmt: skip
 
 # A forked child must neither use nor finalise its parent's Kafka handles: it keeps them here, untouched.
 _of_the_parent: list[Engine] = []
@@ -171,7 +173,7 @@ class KafkaChannelLayer(BaseChannelLayer):  # type: ignore[misc]
         """Send to a group and return where Kafka has stored it, once all in-sync replicas have it.
 
         Once started, records of one group keep the order in which publish was called. With an `id`, a repeat within
-        `replay` seconds of log time is stored as well, but no reader delivers it.
+        `replay` seconds of log time behind the record before it is stored as well, but no reader delivers it.
         Raises NotProduced when nothing left this process, PublishFailed when the outcome is unknown, TypeError or
         ValueError for what cannot be encoded.
         """
@@ -299,8 +301,8 @@ class KafkaChannelLayer(BaseChannelLayer):  # type: ignore[misc]
 
     async def flush(self) -> None:
         """Forget all channels, messages and memberships, in every process that uses the layer's own topic: here when
-        this returns, elsewhere before anything that is sent from now on is read there. Needs the right to delete
-        records of the topic. Groups of routes keep their logs.
+        this returns, elsewhere when it is read there, in each partition by itself. Needs the right to delete records of
+        the topic. Groups of routes keep their logs.
         """
         engine = self._engine
         await engine.start()

@@ -96,10 +96,12 @@ class Mailboxes:
         return group in self._groups
 
     def put(self, channel: str, decode: Callable[[], dict[str, Any]]) -> bool:
-        """A message from this process. False when the channel is full."""
+        """A message from this process. False when the channel is full. Raises LayerClosed."""
         now = time.monotonic()
         wakeups = Wakeups()
         with self._lock:
+            if self._closed is not None:
+                raise self._closed.again()
             mailbox = self._mailbox(channel, now)
             taken = mailbox.put(Entry(decode, now + self._expiry), now)
             self._wake(mailbox, wakeups)
@@ -125,7 +127,7 @@ class Mailboxes:
         now = time.monotonic()
         with self._lock:
             if self._closed is not None:
-                raise self._closed
+                raise self._closed.again()
             mailbox = self._mailboxes.get(channel) if waiter is None else self._mailbox(channel, now)
             entry = mailbox.take(now) if mailbox is not None else None
             if entry is not None:
@@ -140,9 +142,14 @@ class Mailboxes:
                 self._mailboxes[channel].waiters.discard(waiter)
                 self._forget_idle(channel)
 
-    def is_empty(self, channel: str) -> bool:
+    def withdraw(self, channel: str) -> bool:
+        """Take away what nobody has read; whether there was anything. Nobody can read it behind this."""
         with self._lock:
-            return channel not in self._mailboxes or not len(self._mailboxes[channel])
+            mailbox = self._mailboxes.get(channel)
+            had_some = mailbox is not None and len(mailbox) > 0
+            if mailbox is not None:
+                mailbox.clear()
+            return had_some
 
     def is_empty_and_awaited(self, channel: str) -> bool:
         """Whether somebody waits for a message that is not there yet."""

@@ -5,13 +5,13 @@ import logging
 import time
 from collections.abc import Mapping
 from functools import partial
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from kafka_layer.counters import Counters
-from kafka_layer.errors import NotProduced, PublishFailed, RecordTooLarge
+from kafka_layer.errors import LayerClosed, NotProduced, PublishFailed, RecordTooLarge
 from kafka_layer.received import position_of
 from kafka_layer.records import Position
 from kafka_layer.wakeups import Wakeups
@@ -51,6 +51,9 @@ class RecordProducer:
         self._failing_since: float | None = None  # monotonic: of time-outs without a success in between
         self._closing = Event()
         self._wakeups = Wakeups()  # touched by the thread only
+        # Held to produce, and to part with a handle: nobody collects the reports of what is produced behind that.
+        self._lock = Lock()
+        self._has_ended = False
         self._producer = self._make()
         self._thread = Thread(target=self._run, name="kafka-layer-producer", daemon=True)
         self._thread.start()
@@ -58,7 +61,7 @@ class RecordProducer:
     def produce(
         self, position: tuple[str, int], key: str, value: bytes, headers: Mapping[str, str | bytes]
     ) -> "asyncio.Future[Position]":
-        """Raises NotProduced; the future raises PublishFailed. Bound to the running event loop."""
+        """Raises NotProduced or LayerClosed; the future raises PublishFailed. Bound to the running event loop."""
         future: asyncio.Future[Position] = asyncio.get_running_loop().create_future()
         self._produce(position, key, value, headers, partial(self._report, future))
         return future
@@ -66,7 +69,7 @@ class RecordProducer:
     def produce_unconfirmed(
         self, position: tuple[str, int], key: str, value: bytes, headers: Mapping[str, str | bytes]
     ) -> None:
-        """Raises NotProduced. A later failure is counted and logged, and nobody else hears of it."""
+        """Raises NotProduced or LayerClosed. A later failure is counted and logged, and nobody else hears of it."""
         self._produce(position, key, value, headers, self._report_unconfirmed)
 
     def close(self) -> None:
@@ -75,7 +78,6 @@ class RecordProducer:
         self._thread.join()
 
     def _make(self) -> Producer:
-        self._broken = False
         try:
             return Producer({**self._settings, "error_cb": self._on_error}, logger=logger)
         except KafkaException as error:
@@ -83,10 +85,12 @@ class RecordProducer:
 
     def _produce(self, position: tuple[str, int], key: str, value: bytes, headers: Any, report: Any) -> None:
         topic, partition = position
+        fields = {"partition": partition, "headers": list(headers.items()), "on_delivery": report}
         try:
-            self._producer.produce(
-                topic, value, key.encode(), partition=partition, headers=list(headers.items()), on_delivery=report
-            )
+            with self._lock:
+                if self._has_ended:
+                    raise LayerClosed("The channel layer was closed.")
+                self._producer.produce(topic, value, key.encode(), **fields)
         except BufferError as error:
             self._counters.add_loss("not_produced", "the producer's queue is full")
             raise QueueFull("The producer's queue is full; Kafka is not keeping up or cannot be reached.") from error
@@ -100,10 +104,17 @@ class RecordProducer:
         while not self._closing.is_set():
             self._producer.poll(0.1)
             self._wakeups.flush()
-            if self._broken:
-                self._replace(self._make(), "fatal error")
-            elif self._is_failing():
-                self._replace_if_stuck()
+            try:
+                if self._broken:
+                    self._replace(self._make(), "fatal error")
+                elif self._is_failing():
+                    self._replace_if_stuck()
+            except NotProduced as error:
+                # Where no thread or socket can be had for another handle just now. This thread must go on: without it
+                # whoever waits for a report would wait for ever.
+                self._counters.add_loss("producer_errors", error)
+        with self._lock:
+            self._has_ended = True
         self._drain(self._producer, float(self._settings["message.timeout.ms"]) / 1000)
 
     def _is_failing(self) -> bool:
@@ -124,10 +135,12 @@ class RecordProducer:
 
     def _replace(self, other: Producer, reason: str) -> None:
         """Nothing more can be produced with this handle: go on with another one."""
-        broken, self._producer = self._producer, other
+        with self._lock:
+            broken, self._producer = self._producer, other
         self._failing_since = None
         self._counters.add_loss("producers_replaced", reason)
         self._drain(broken, 0)
+        self._broken = False  # whatever the old one has said at its end
 
     def _drain(self, producer: Producer, timeout: float) -> None:
         producer.flush(timeout)

@@ -18,6 +18,7 @@ from kafka_layer.ends import Ends, Partition, list_offsets
 from kafka_layer.errors import BrokerUnavailable, LayerClosed, LayerError, TopicMismatch, TopicMissing
 from kafka_layer.fanout import Fanout
 from kafka_layer.received import position_of
+from kafka_layer.records import Position
 from kafka_layer.topics import Incarnation, Topics
 
 logger = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ logger = logging.getLogger(__name__)
 SETTINGS: Mapping[str, Any] = {
     "enable.auto.commit": False,
     "auto.offset.reset": "error",
+    "isolation.level": "read_committed",  # as in ends.py: a partition ends where an open transaction begins
     "enable.partition.eof": True,
     "allow.auto.create.topics": False,
     "fetch.wait.max.ms": 100,
@@ -72,6 +74,7 @@ class Reader:
         self._ends: Ends | None = None
         # Partition -> the last offset read, when a look found that the log has more.
         self._behind: dict[Partition, int] = {}
+        self._has_emptied = False  # since that look: all that the client had fetched was taken in
         self._swept_at = 0.0
         self._thread = Thread(target=self._run, name="kafka-layer-reader", daemon=True)
         self._thread.start()
@@ -108,22 +111,26 @@ class Reader:
                 return None
 
     def _resolve(self) -> dict[Partition, int]:
-        """Where the tail of each partition starts."""
+        """Where the tail of each partition starts: far enough back that the repeat window is full where rings begin."""
         counts = {topic: found.partitions for topic, found in self._connect().items()}
         partitions = [TopicPartition(topic, p) for topic, count in counts.items() for p in range(count)]
-        admin = self._topics.admin
         latest: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-        ends = list_offsets(admin, dict.fromkeys(partitions, latest))
-        since = OffsetSpec.for_timestamp(int((time.time() - self._replay) * 1000))
+        ends = list_offsets(self._topics.admin, dict.fromkeys(partitions, latest))
         replayed = [p for p in partitions if p.topic in self._replayed_topics]
-        starts = ends | {
-            partition: min(start, ends[partition])
-            for partition, start in list_offsets(admin, dict.fromkeys(replayed, since)).items()
-            if start >= 0  # -1: nothing is that young
-        }
+        starts = self._find_since(time.time() - 2 * self._replay, replayed, ends)
+        rings_from = self._find_since(time.time() - self._replay, replayed, ends)
         self._ahead = {partition: end for partition, end in ends.items() if starts[partition] < end}
-        self._fanout.open(counts, starts)
+        self._fanout.open(counts, starts, rings_from)
         return starts
+
+    def _find_since(
+        self, moment: float, partitions: list[TopicPartition], ends: dict[Partition, int]
+    ) -> dict[Partition, int]:
+        """For each of `partitions` the first offset since `moment` (seconds since 1970), for all others their ends."""
+        since = dict.fromkeys(partitions, OffsetSpec.for_timestamp(int(moment * 1000)))
+        found = list_offsets(self._topics.admin, since)
+        # -1: nothing is that young.
+        return ends | {partition: min(start, ends[partition]) for partition, start in found.items() if start >= 0}
 
     def _tail(self, starts: Mapping[Partition, int]) -> None:
         self._ends = Ends(self._topics.admin, list(starts))
@@ -132,8 +139,10 @@ class Reader:
             ready = False
             while not self._closing.is_set():
                 first = consumer.poll(0.1)
-                if first is not None:
-                    self._take_in([first, *consumer.consume(BATCH, 0)])
+                messages = [first, *consumer.consume(BATCH, 0)] if first is not None else []
+                self._has_emptied = self._has_emptied or len(messages) <= BATCH
+                if messages:
+                    self._take_in(consumer, messages)
                 for partition in list(self._lost):
                     self._jump(consumer, *partition)
                 if not ready and not self._ahead:
@@ -153,8 +162,10 @@ class Reader:
         consumer.assign([TopicPartition(topic, p, offset) for (topic, p), offset in starts.items()])
         return consumer
 
-    def _take_in(self, messages: list[Message]) -> None:
-        self._fanout.take_in([message for message in messages if message.error() is None])
+    def _take_in(self, consumer: Consumer, messages: list[Message]) -> None:
+        records = [message for message in messages if message.error() is None]
+        self._fanout.take_in(records)
+        self._look_for_ends(consumer, records)
         for message in messages:
             error = message.error()
             if error is not None:
@@ -162,6 +173,13 @@ class Reader:
         for partition, end in list(self._ahead.items()):
             if self._fanout.read_through(*partition) >= end - 1:
                 del self._ahead[partition]
+
+    def _look_for_ends(self, consumer: Consumer, records: list[Message]) -> None:
+        """Under steady traffic no fetch is empty, and then librdkafka never says that it stands at an end."""
+        for (topic, partition), offset in {position[:2]: position[2] for position in map(position_of, records)}.items():
+            _, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), cached=True)
+            if end == offset + 1:
+                self._fanout.caught_up(Position(topic, partition, end))
 
     def _handle(self, message: Message, error: KafkaError) -> None:
         if error.code() == KafkaError._PARTITION_EOF:
@@ -202,16 +220,19 @@ class Reader:
         return self._is_deaf()
 
     def _is_deaf(self) -> bool:
-        """Whether a partition stands where it stood at the look before, and both times the log had more."""
+        """Whether a partition stands where it stood at the look before, and both times the log had more. Not while
+        there is so much of other partitions to take in that its own records may still wait behind them.
+        """
         ends = self._ends.look() if self._ends is not None else {}
         behind: dict[Partition, int] = {}
         for partition, end in ends.items():
             read_through = self._fanout.note_end(*partition, end)
             if read_through < end - 1:
                 behind[partition] = read_through
-        deaf = [partition for partition, stood in behind.items() if self._behind.get(partition) == stood]
+        stands = [partition for partition, stood in behind.items() if self._behind.get(partition) == stood]
+        deaf = stands if self._has_emptied else []
         if ends:
-            self._behind = {} if deaf else behind
+            self._behind, self._has_emptied = {} if deaf else behind, False
         for topic, number in deaf:
             self._counters.add_loss("reader_restarts", f"{topic} [{number}] has more, and nothing of it comes")
         return bool(deaf)

@@ -148,7 +148,7 @@ class SharedChannel:
 
     def _give_back(self, consumer: Consumer) -> None:
         """A message whose reader went away before it took it is for the next reader, here or elsewhere."""
-        if self._handed_over is None or self._mailboxes.is_empty(self._channel):
+        if self._handed_over is None or not self._mailboxes.withdraw(self._channel):
             return
         try:
             consumer.commit(offsets=[TopicPartition(*position_of(self._handed_over))], asynchronous=False)

@@ -152,7 +152,7 @@ class Subscription:
         """
         self._fanout = await self._start()
         if self._closed:
-            raise self._closed
+            raise self._closed.again()
         member, joined = self._fanout.join(self, group, after, self._members.get(group))
         self._members[group] = member
         self.notice(member)
@@ -172,7 +172,7 @@ class Subscription:
         """
         while True:
             if self._closed:
-                raise self._closed
+                raise self._closed.again()
             if self._woken:
                 self._woken = False
                 return None

@@ -56,6 +56,8 @@ class Hub:
         self.visits: set[Visit] = set()
         # Whether the process is about to stop: it serves on, but takes nobody new.
         self.draining = False
+        # The event loop that serves the sockets; None before the first.
+        self._loop: asyncio.AbstractEventLoop | None = None
         # The background tasks; kept here, since a loop holds its tasks weakly.
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -63,6 +65,7 @@ class Hub:
         """Start what is not running yet. Every socket awaits this first."""
         await self.log.start()
         if not self._tasks:
+            self._loop = asyncio.get_running_loop()
             self._tasks = [
                 asyncio.create_task(_run_on(self.access.watch), name="access-watch"),
                 asyncio.create_task(_run_on(self.attendance.keep), name="attendance"),
@@ -82,6 +85,19 @@ class Hub:
         await self.close()
         await self.log.layer.close()
         logger.info("Stopped: %d sockets are left.", len(self.visits))
+
+    def problem(self) -> str | None:
+        """Why no socket should be brought here; None when there is no reason."""
+        if self.draining:
+            return "The server stops."
+        return None if self.log.layer.ready else "The log has not been read up to its end."
+
+    def drain_from_outside(self) -> None:
+        """`drain` from another thread; returns when it is done."""
+        if self._loop is None:
+            self.draining = True
+        else:
+            asyncio.run_coroutine_threadsafe(self.drain(), self._loop).result()
 
     def read_private_members(self, batch: Batch) -> "asyncio.Task[Members]":
         """Who the members of the private rooms in a batch of the room list are: one query for all sockets."""

@@ -78,7 +78,8 @@ class LogWatch:
     """Asks Kafka which incarnation of the log it has, for a process that reads it without the layer."""
 
     def __init__(self, bootstrap_servers: str) -> None:
-        self._admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+        # What goes wrong is told by the reading itself; a line for each attempt to connect would bury the log.
+        self._admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 2}, logger=logger)
 
     def topic_id(self) -> str:
         """Kafka's id of the log's topic. Blocks for at most 10 s. Raises `confluent_kafka.KafkaException`."""

@@ -93,6 +93,10 @@ class Web(Process):
                 "uvicorn", "--host", "127.0.0.1", "--port", str(self.port), "--ws", "websockets-sansio",
                 "--ws-per-message-deflate", "false", "--lifespan", "off",
             ),
+            "granian": (
+                "granian", "--interface", "asginl", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1",
+                "--loop", "uvloop",
+            ),
         }  # fmt: skip
         command = ("-m", *commands[server], "chatproject.asgi:application")
         super().__init__(*command, name=name, environment=environment, folder=folder)

@@ -124,6 +124,19 @@ def test_a_stopped_service_stays_stopped_until_it_is_started(folder: Path):
             assert client.ping()
 
 
+def test_a_paused_service_answers_nothing_until_it_is_resumed(folder: Path):
+    with DevStack(folder, services=["redis"]) as stack:
+        address = stack.addresses()["REDIS_URL"]
+        for _ in range(10):
+            stack.pause("redis")
+            with redis.Redis.from_url(address, socket_timeout=0.01, retry=None) as client:
+                with pytest.raises(redis.TimeoutError):
+                    client.ping()
+                stack.resume("redis")
+        with redis.Redis.from_url(address) as client:
+            assert client.ping()
+
+
 def test_services_end_when_their_guardian_is_killed(folder: Path):
     with DevStack(folder, services=["redis"]) as stack:
         pid = stack.pid("redis")

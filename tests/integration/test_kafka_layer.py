@@ -6,13 +6,16 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 from typing import Any, cast
+from uuid import uuid4
 
 import pytest
 from asgiref.sync import async_to_sync
 from channels.exceptions import ChannelFull, MessageTooLarge
 from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from kafka_layer import (
     Batch,
@@ -89,6 +92,22 @@ async def test_a_process_that_starts_later_knows_the_last_minute(config: dict[st
         await layer.publish("room.warm", {"n": 3}, id="3")
         assert await read(resumed, 3) == [1, 2, 3]
         assert await read(live, 1) == [3]
+
+
+async def test_a_process_that_starts_later_decides_alike_about_repeats(config: dict[str, Any]) -> None:
+    """Also about one within its rings whose first record lies before them."""
+    topic, now = f"test-{uuid4().hex}", time.time_ns() // 1_000_000
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers()})
+    admin.create_topics([NewTopic(topic, 1)])[topic].result(PATIENCE)
+    producer = Producer({"bootstrap.servers": bootstrap_servers()})
+    for n, age in enumerate((90, 45, 45)):  # seconds
+        headers = {"id": "same" if n < 2 else "other"}
+        producer.produce(topic, json.dumps({"n": n}), "room.1", headers=headers, timestamp=now - age * 1000)
+    producer.flush(PATIENCE)
+    async with running_layer(config, routes=[{"pattern": "room.*", "topic": topic}], replay=60) as layer:
+        subscription = layer.subscription()
+        assert (await subscription.join("room.1", after=Position(topic, 0, 0))).covered
+        assert await read(subscription, 1) == [2]
 
 
 async def test_a_resume_that_the_ring_does_not_cover_says_so(config: dict[str, Any]) -> None:
@@ -251,6 +270,19 @@ async def test_close_leaves_nothing_behind(config: dict[str, Any]) -> None:
         assert again.ready
 
 
+async def test_a_group_that_is_passed_on_while_the_layer_closes_does_not_kill_the_reader(
+    config: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A clean end is no alarm."""
+    async with running_layer(config) as layer, running_layer(config) as sender:
+        await layer.group_add("passed.on", "worker")
+        engine = layer._engine
+        engine._closed = LayerClosed("closing")  # as between the first and the last step of close
+        position = await sender.publish("passed.on", {"n": 1})
+        await asyncio.wait_for(engine.fanout.reach([position]), PATIENCE)
+    assert "has died" not in caplog.text
+
+
 async def test_eight_first_uses_at_once_make_one_connection(config: dict[str, Any]) -> None:
     """And eight different channels."""
     layer = KafkaChannelLayer(**config)
@@ -359,5 +391,6 @@ async def test_a_wrong_client_setting_is_named(config: dict[str, Any]) -> None:
     with pytest.raises(NotProduced, match=r"no\.such\.setting"):
         await layer.publish("room.1", {})
     await layer.close()
-    with pytest.raises(ValueError, match=r"client must not contain group\.id"):
-        KafkaChannelLayer(**config, client={"group.id": "mine"})
+    for reserved in ("group.id", "group.instance.id", "partition.assignment.strategy"):
+        with pytest.raises(ValueError, match=f"client must not contain {reserved}"):
+            KafkaChannelLayer(**config, client={reserved: "mine"})

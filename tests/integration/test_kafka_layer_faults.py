@@ -2,17 +2,22 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import count
+from queue import SimpleQueue
+from typing import Any
+from uuid import uuid4
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from devstack.stack import DevStack
-from kafka_layer import BrokerUnavailable, KafkaChannelLayer, NotProduced, PublishFailed, producer, reader
+from kafka_layer import BrokerUnavailable, KafkaChannelLayer, LayerClosed, NotProduced, PublishFailed, producer, reader
 from kafka_layer.counters import Counters
+from kafka_layer.fanout import Fanout
 from tests.integration.kafka_layer_support import (
     PATIENCE,
     bootstrap_servers,
@@ -188,6 +193,52 @@ async def test_a_producer_is_replaced_when_another_one_would_reach_kafka(
     assert bool(counters.snapshot().get("producers_replaced")) == replaced
 
 
+async def test_a_producer_that_cannot_be_made_anew_at_once_is_made_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when the machine has no thread to give: whoever waits for a report must not wait for ever."""
+    counters = Counters(logging.getLogger("test"))
+    config = create_config()
+    settings = {**producer.SETTINGS, "bootstrap.servers": config["bootstrap_servers"]}
+    records = producer.RecordProducer(settings, counters)
+    refusals = iter([KafkaException("no thread for it")])
+
+    def make(*given: Any, **more: Any) -> Producer:
+        for refusal in refusals:
+            raise refusal
+        return Producer(*given, **more)
+
+    monkeypatch.setattr(producer, "Producer", make)
+    records._broken = True
+    async with asyncio.timeout(PATIENCE):
+        while not counters.snapshot().get("producers_replaced"):
+            with suppress(PublishFailed):  # what the old handle still had under way
+                await records.produce((config["topic"], 0), "key", b"", {})
+        await records.produce((config["topic"], 0), "key", b"", {})
+    await asyncio.to_thread(records.close)
+    assert counters.snapshot()["producers_replaced"] == 1
+
+
+async def test_what_comes_to_a_producer_that_has_ended_is_refused() -> None:
+    """As from another thread while the layer is closed: nobody would ever report what became of it."""
+    counters = Counters(logging.getLogger("test"))
+    ended = producer.RecordProducer({**producer.SETTINGS, "bootstrap.servers": bootstrap_servers()}, counters)
+    await asyncio.to_thread(ended.close)
+    with pytest.raises(LayerClosed):
+        await asyncio.wait_for(ended.produce(("test-closed", 0), "key", b"", {}), PATIENCE)
+
+
+async def test_many_first_sends_without_a_broker_are_refused_together() -> None:
+    """Kafka is asked once for all that came meanwhile: the last one waits no longer than the first."""
+    layer = KafkaChannelLayer("127.0.0.1:1", topic="t")
+    resolves: list[float] = []
+    topics = layer._engine._topics
+    resolve = topics.resolve
+    topics.resolve = lambda timeout: resolves.append(timeout) or resolve(0.2)  # type: ignore[method-assign]
+    outcomes = await asyncio.gather(*[layer.group_send("g", {"n": n}) for n in range(50)], return_exceptions=True)
+    assert all(isinstance(outcome, BrokerUnavailable) for outcome in outcomes)
+    assert len(resolves) == 1
+    await layer.close()
+
+
 async def test_an_unreachable_broker_is_named_in_bounded_time() -> None:
     """start says which one, and the layer stays unready."""
     layer = KafkaChannelLayer("127.0.0.1:1", topic="t", start_timeout=0.5)
@@ -235,3 +286,79 @@ async def test_a_reader_that_gets_nothing_although_there_is_more_begins_anew(mon
             await layer.publish("room.deaf", {"n": n})
         assert await read(subscription, 3) == [1, 2, 3]
         assert layer.counters["reader_restarts"] == 1
+
+
+async def test_the_lag_is_nothing_at_the_end_also_while_no_fetch_comes_back_empty(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As under steady traffic, when each fetch brings something."""
+    monkeypatch.setitem(reader.SETTINGS, "fetch.wait.max.ms", 40_000)  # none comes back before this test has ended
+    async with running_layer(create_config()) as layer:
+        subscription = layer.subscription()
+        await subscription.join("room.lag")
+        await layer.publish("room.lag", {"n": 1})
+        assert await read(subscription, 1) == [1]
+        async with asyncio.timeout(PATIENCE):
+            while layer.gauges["lag_seconds"]:
+                await layer.publish("room.lag", {"n": 2})
+
+
+def look_often(monkeypatch: pytest.MonkeyPatch) -> SimpleQueue[bool]:
+    """Whether each look of a reader at the ends found it deaf."""
+    looks: SimpleQueue[bool] = SimpleQueue()
+    is_deaf = reader.Reader._is_deaf
+
+    def look(self: reader.Reader) -> bool:
+        found = is_deaf(self)
+        looks.put(found)
+        return found
+
+    monkeypatch.setattr(reader, "SWEEP_INTERVAL", 0.1)
+    monkeypatch.setattr(reader.Reader, "_is_deaf", look)
+    return looks
+
+
+async def test_an_open_transaction_of_another_producer_is_neither_an_outage_nor_in_the_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What it wrote, and what stands behind it, is not to be read yet: the reader is ready at the place before it."""
+    config = create_config()
+    foreign = Producer(
+        {
+            "bootstrap.servers": config["bootstrap_servers"],
+            "transactional.id": uuid4().hex,
+            "partitioner": "murmur2_random",
+        }
+    )
+    await asyncio.to_thread(foreign.init_transactions, PATIENCE)
+    foreign.begin_transaction()
+    foreign.produce(config["routes"][0]["topic"], b'{"n":1}', "room.foreign")
+    await asyncio.to_thread(foreign.flush, PATIENCE)
+    looks = look_often(monkeypatch)
+    async with running_layer(config, start_timeout=PATIENCE) as layer:
+        subscription = layer.subscription()
+        await subscription.join("room.foreign")
+        assert not any([await asyncio.to_thread(looks.get, timeout=PATIENCE) for _ in range(6)])
+        await asyncio.to_thread(foreign.commit_transaction, PATIENCE)
+        assert await read(subscription, 1) == [1]
+
+
+async def test_a_slow_process_with_much_to_take_in_is_not_taken_for_deaf(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one partition's records wait behind another's, beginning anew would only throw away what was fetched."""
+    config = create_config()
+    async with running_layer(config) as layer:
+        groups = {layer.partition(f"room.{n}"): f"room.{n}" for n in range(20)}
+        await asyncio.gather(*[layer.publish(group, {"n": n}) for n in range(40) for group in groups.values()])
+    take_in = Fanout.take_in
+
+    def take_in_slowly(fanout: Fanout, messages: Any) -> None:
+        time.sleep(0.05)  # a process that gets little of the processor
+        take_in(fanout, messages)
+
+    monkeypatch.setattr(reader, "BATCH", 1)
+    monkeypatch.setattr(Fanout, "take_in", take_in_slowly)
+    looks = look_often(monkeypatch)
+    async with running_layer(config):
+        found = [looks.get() for _ in range(looks.qsize())]
+    assert len(found) > 3
+    assert not any(found)

@@ -1,6 +1,5 @@
 """Storing a room's log."""
 
-from collections.abc import Sequence
 from itertools import count
 from uuid import uuid4
 
@@ -8,11 +7,11 @@ import pytest
 
 from events.consumer import ReceivedRecord
 from events.envelope import Envelope, InvalidRecord
-from events.models import ConsumedOffset
+from events.models import ConsumedOffset, OffsetConflict
 from events.schemas import EventType
 from events.topics import Topic
 from messaging.models import Message
-from messaging.storage import MessageStorage, Row
+from messaging.storage import MessageStorage
 from rooms.models import Room
 from tests.integration.history_support import make_room
 
@@ -43,10 +42,7 @@ class Log:
 
 
 def started() -> MessageStorage:
-    def ignore(epoch: int, partition: int, rows: Sequence[Row]) -> None:
-        pass
-
-    storage = MessageStorage(epoch=1, on_stored=ignore)
+    storage = MessageStorage(epoch=1, on_stored=lambda *_: None)
     assert storage.start_offset(0) == 0
     return storage
 
@@ -81,3 +77,12 @@ def test_a_room_that_never_existed_makes_a_record_bad() -> None:
     with pytest.raises(InvalidRecord, match=f"Room {room.pk + 1} does not exist"):
         storage.store([log.message(room.pk, "a"), log.message(room.pk + 1, "b")])
     assert stored(room) == [] and not ConsumedOffset.objects.exists()
+
+
+def test_a_log_that_begins_again_is_not_stored_as_the_former_one() -> None:
+    """Its offsets would be those of other records; the epoch is found anew first."""
+    room, log, storage = make_room(), Log(), started()
+    storage.store([log.message(room.pk, "a"), log.message(room.pk, "b")])
+    with pytest.raises(OffsetConflict, match="goes on at 0 instead of 2"):
+        storage.store([Log().message(room.pk, "another log")])
+    assert stored(room) == [(1, "a"), (2, "b")]

@@ -78,7 +78,7 @@ def run_round(scenario: Scenario, number: int) -> Round:
 
 def delete_topics(servers: str) -> None:
     """What a round made: thousands of partitions would slow the later rounds."""
-    admin = AdminClient({"bootstrap.servers": servers})
+    admin = AdminClient({"bootstrap.servers": servers, "log_level": 0})
     names = [name for name in admin.list_topics(timeout=30).topics if name.startswith("test-")]
     for deleted in admin.delete_topics(names, operation_timeout=30).values() if names else ():
         deleted.result(60)

@@ -34,7 +34,7 @@ class FakeMessage:
 class Log:
     """A fan-out over one routed and one own topic of one partition each, and a log to append to."""
 
-    def __init__(self, *, start: int = 0, ring_records: int = 1000) -> None:
+    def __init__(self, *, start: int = 0, rings_from: int | None = None, ring_records: int = 1000) -> None:
         self.counters = Counters(logging.getLogger("test"))
         routes = Routes([{"pattern": "room.*", "topic": ROUTED}], own_topic=OWN)
         limits = Limits(replay=60, ring_records=ring_records, ring_bytes=10_000_000, expiry=60)
@@ -42,7 +42,8 @@ class Log:
         self.forwarded: list[tuple[str, bytes, str]] = []
         self.forwards = Forwards(lambda *call: self.forwarded.append(call), expiry=60)
         self.fanout = Fanout(routes, limits, mailboxes, self.forwards, self.counters, inbox="me!")
-        self.fanout.open({ROUTED: 1, OWN: 1}, {(ROUTED, 0): start, (OWN, 0): start})
+        starts = {(ROUTED, 0): start, (OWN, 0): start}
+        self.fanout.open({ROUTED: 1, OWN: 1}, starts, starts | {(ROUTED, 0): rings_from or start})
         self._next = {ROUTED: start, OWN: start}
 
     def append(self, group: str, *numbers: int, value: bytes | None = None, id: str | None = None) -> None:
@@ -262,6 +263,19 @@ async def test_a_repeat_is_delivered_once_also_across_what_the_ring_holds() -> N
     assert log.counters.snapshot()["repeats_dropped"] == 1
 
 
+async def test_what_lies_before_the_rings_is_read_for_its_ids_alone() -> None:
+    """A repeat of it is dropped, and a resume from there is not covered."""
+    log = Log(rings_from=2)
+    log.append("room.1", 0, id="a")
+    log.append("room.1", 1, id="b")
+    log.append("room.1", 2, id="a")
+    log.append("room.1", 3, id="c")
+    assert not (await log.subscription().join("room.1", after=Position(ROUTED, 0, 0))).covered
+    member = log.subscription()
+    assert (await member.join("room.1", after=Position(ROUTED, 0, 1))).covered
+    assert numbers(await member.next()) == [3]
+
+
 async def test_a_key_that_belongs_elsewhere_reaches_nobody() -> None:
     """A foreign producer's record cannot slip into a group's ring from another topic."""
     log = Log()
@@ -274,6 +288,19 @@ async def test_a_key_that_belongs_elsewhere_reaches_nobody() -> None:
     assert log.counters.snapshot()["records_misplaced"] == 1
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(member.next(), 0.01)
+
+
+async def test_a_routed_groups_record_in_the_layers_own_topic_reaches_nobody() -> None:
+    """As from a process without the route: its offset would carry the members' cursors away."""
+    log = Log()
+    member = log.subscription()
+    await member.join("room.1")
+    message = FakeMessage(1000, key=b"room.1", value=b'{"n":1}', id=None, topic=OWN)
+    log.fanout.take_in([cast(Message, message)])
+    log.append("room.1", 2)
+    async with asyncio.timeout(1):
+        assert numbers(await member.next()) == [2]
+    assert log.counters.snapshot()["records_misplaced"] == 1
 
 
 async def test_no_header_of_a_foreign_record_stops_the_reader() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kafka_layer import InvalidRecord, Position, Route
+from kafka_layer import InvalidRecord, LayerClosed, Position, Route
 from kafka_layer.codec import CODECS
 from kafka_layer.counters import Counters
 from kafka_layer.mailbox import Entry, Mailbox, Mailboxes
@@ -156,6 +156,33 @@ async def test_every_reader_of_a_channel_hears_of_each_message() -> None:
     async with asyncio.timeout(1):
         await slower
     assert mailboxes.delivered == 1
+
+
+def test_what_is_sent_to_a_closed_layers_channel_is_refused() -> None:
+    """Nobody will read it, and its sender hears of that."""
+    mailboxes = make_mailboxes()
+    mailboxes.close(LayerClosed("closed"))
+    with pytest.raises(LayerClosed):
+        mailboxes.put("c!1", dict)
+
+
+def test_a_message_that_is_given_back_cannot_be_read_here_any_more() -> None:
+    """Or another process and this one would both have it."""
+    mailboxes = make_mailboxes()
+    assert not mailboxes.withdraw("worker")
+    mailboxes.put("worker", dict)
+    assert mailboxes.withdraw("worker")
+    assert mailboxes.take("worker") is None
+
+
+def test_an_error_that_is_raised_again_and_again_keeps_nothing_alive() -> None:
+    """A process that has ended by itself may be asked for thousands of channels until it is restarted."""
+    mailboxes = make_mailboxes()
+    mailboxes.close(LayerClosed("closed"))
+    for _ in range(100):
+        with pytest.raises(LayerClosed) as raised:
+            mailboxes.take("c!1")
+    assert len(raised.traceback) < 10
 
 
 def test_a_look_at_an_unknown_channel_leaves_nothing_behind() -> None:

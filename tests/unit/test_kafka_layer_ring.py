@@ -102,7 +102,15 @@ def test_the_repeat_window_is_measured_in_log_time() -> None:
     window = RepeatWindow(seconds=60)
     assert not window.is_repeat("g", "1", 1_000)
     assert window.is_repeat("g", "1", 61_000)
-    assert not window.is_repeat("g", "1", 61_001)
+    assert not window.is_repeat("g", "1", 121_001)
+
+
+def test_a_repeat_is_one_also_for_who_did_not_see_the_first() -> None:
+    """A reader that began between the first and its repeat decides about the third as one that saw all."""
+    early, late = RepeatWindow(seconds=60), RepeatWindow(seconds=60)
+    assert [early.is_repeat("g", "1", time) for time in (0, 50_000, 100_000)] == [False, True, True]
+    late.is_repeat("g", "1", 50_000)
+    assert late.is_repeat("g", "1", 100_000)
 
 
 def test_the_repeat_window_is_bounded() -> None:

@@ -26,6 +26,7 @@ from messaging.last_message import LastMessages
 from messaging.models import Message
 from messaging.protocol import ChangeFrame, SendFrame
 from messaging.sending import send_message
+from messaging.single_flight import SingleFlight
 from messaging.storage import MessageStorage
 from rooms.figures import RoomFigures
 from rooms.models import Membership, Room
@@ -225,6 +226,7 @@ class ForgedRing:
 
     def __init__(self, room: Room, *, id: str, by: User) -> None:
         self.layer = self
+        self.flights = SingleFlight()
         self._id = id
         self._envelope = {"type": EventType.MESSAGE_CREATED.value, "data": {"sender_id": by.pk, "room": room.pk}}
 
@@ -261,6 +263,18 @@ async def test_a_resend_of_a_message_that_was_edited_meanwhile_is_the_same_messa
     forgetful: Any = ForgedRing(log.room, id="", by=bob)
     resend = SendFrame(id=message, room=log.room.pk, text="one", reply_to=None, retry=True)
     assert await send_message(forgetful, resend, user=bob.pk, username="bob") == Cursor(EPOCH, 0, 0)
+
+
+async def test_a_resend_is_told_by_the_row_when_somebody_else_has_used_its_id_since(log: Log, alice: User, bob: User):
+    """Its author learns that it was said, and nobody else makes it a message of their own."""
+    message = await in_database(log.say)(bob, "true")
+    await in_database(log.store)()
+    forged: Any = ForgedRing(log.room, id=message, by=alice)
+    resend = SendFrame(id=message, room=log.room.pk, text="true", reply_to=None, retry=True)
+    assert await send_message(forged, resend, user=bob.pk, username="bob") == Cursor(EPOCH, 0, 0)
+    with pytest.raises(ChatError) as caught:
+        await send_message(forged, resend, user=alice.pk, username="alice")
+    assert caught.value.code == ErrorCode.CONFLICT
 
 
 def test_a_repeated_edit_does_not_undo_a_later_one(log: Log, bob: User):

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 from websockets.asyncio.client import ClientConnection, connect
@@ -133,30 +134,30 @@ async def test_to_subscribe_again_tells_how_far_this_socket_has_come(chat: Chat)
             compression=None,
         ) as late,
     ):
-        await subscribe_late(late, room)
+        subscribe = json.dumps({"type": "subscribe", "id": "late", "room": room})
+        await late.send(subscribe)
+        await read_subscribed(late)
         await one.subscribe(room)
-        await say_all(one, room, long_texts()[:600])
-        # Only what comes before the answer to the second one is read, and pings are answered behind it.
-        before = await subscribe_late(late, room)
-        cursors = [frame["cursor"] for frame in before if frame["type"] in {"message", "subscribed"}]
-        assert len(cursors) < 600
+        await say_all(one, room, long_texts()[:400])
+        await late.send(subscribe)
+        # Frames are handled one after the other: when this is said, the one before it has been dealt with.
+        await late.send(json.dumps({"type": "send", "id": str(uuid4()), "room": room, "text": "asked"}))
+        await one.until(lambda client: "asked" in client.texts(room))
+        cursors = [frame["cursor"] for frame in await read_subscribed(late) if "cursor" in frame]
+        assert len(cursors) < 400
         assert cursors[-1] == cursors[-2]
 
 
-async def subscribe_late(socket: ClientConnection, room: int) -> list[dict[str, Any]]:
-    """Subscribe, and only then answer pings; the frames up to the answer."""
-    await socket.send(json.dumps({"type": "subscribe", "id": "again", "room": room}))
+async def read_subscribed(socket: ClientConnection) -> list[dict[str, Any]]:
+    """The frames up to the answer to a `subscribe`, pings answered."""
     frames: list[dict[str, Any]] = []
     async with asyncio.timeout(DEADLINE):
-        async for text in socket:
-            received = json.loads(text)
-            for frame in received if isinstance(received, list) else [received]:
-                frames.append(frame)
-                if frame["type"] == "ping":
-                    await socket.send(json.dumps({"type": "pong", "id": frame["id"]}))
-                if frame["type"] == "subscribed":
-                    return frames
-    raise AssertionError("The connection has ended.")
+        while not frames or frames[-1]["type"] != "subscribed":
+            received = json.loads(await socket.recv())
+            frames += received if isinstance(received, list) else [received]
+            if frames[-1]["type"] == "ping":
+                await socket.send(json.dumps({"type": "pong", "id": frames[-1]["id"]}))
+    return frames
 
 
 def long_texts() -> list[str]:

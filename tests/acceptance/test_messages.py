@@ -1,10 +1,12 @@
 import asyncio
+import json
 import signal
 import uuid
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from urllib.error import HTTPError
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 import chatclient
 from tests.acceptance.chat import Chat, call, create_room
@@ -166,6 +168,21 @@ async def test_a_resend_is_answered_with_the_first_cursor_on_every_server_and_ov
         await two.ask({"type": "send", "id": last, "room": room, "text": "last"})
         await two.until(lambda client: client.texts(room) == ["last"])
     await asyncio.to_thread(chat.wait_stored, room, ["once", "last"])
+
+
+@pytest.mark.parametrize("server", ["daphne", "uvicorn"])
+async def test_a_frame_may_be_too_large_and_one_that_is_much_too_large_ends_the_connection(chat: Chat, server: str):
+    """64 KiB and 1 MiB."""
+    web = chat.web(server=server)
+    (alice,) = chat.tokens(1).values()
+    async with ChatClient(web.url, alice) as client:
+        await client.send(json.dumps({"type": "send", "text": "x" * 65_536}))
+        error = await client.until(lambda client: client.of_type("error"))
+        assert (error[0]["id"], error[0]["code"]) == (None, "too_large")
+        assert (await client.ask({"type": "unsubscribe", "rooms": True}))["type"] == "unsubscribed"
+        with suppress(ConnectionClosed):
+            await client.send(json.dumps({"type": "send", "text": "x" * 2_000_000}))
+        await client.closed()
 
 
 async def test_who_writes_too_fast_is_told_when_to_go_on(chat: Chat):

@@ -1,6 +1,6 @@
 """Redis `user:{id}`, filled only from the topic `chat.user.created`; it may be lost and is never the truth."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -32,6 +32,11 @@ class VersionedCache:
         for key, (version, data) in entries.items():
             pipeline.eval(WRITE_NEWER, 1, key, version, orjson.dumps(data))
         pipeline.execute()
+
+    def forget(self, keys: Iterable[str]) -> None:
+        """Delete entries; the next write of a key counts, whatever its version. Raises `redis.RedisError`."""
+        for key in keys:
+            self._redis.delete(key)
 
 
 class UserCacheHandler:

@@ -204,6 +204,8 @@ class EventConsumer:
                 partition.offset = offset
                 self.progress.begin((partition.topic, partition.partition), offset)
         consumer.incremental_assign(partitions)
+        # A partition that waited here once, went and came back would be paused for ever: librdkafka does not forget it.
+        consumer.resume(partitions)
         if waiting:
             consumer.pause(waiting)
         logger.info("Assigned: %s", _names(partitions))

@@ -1,23 +1,34 @@
 """Every message that a receiver should see is looked for: lost, twice, out of order, foreign."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from loadtest.outcome import Outcome
-from loadtest.plan import Key, Plan
+from loadtest.plan import Key, Place, Plan
 
 # A message's text, and the id of its sender as the server tells it.
 Said = tuple[str, str]
+CURSOR = re.compile(r"(\d+)-(\d+)-(\d+)", re.ASCII)
+
+
+def place_of(cursor: str) -> Place:
+    """Where a message stands in its room. Clients must not look into a cursor; who judges the server does: epoch,
+    partition, offset. Raises `ValueError` for anything else."""
+    match = CURSOR.fullmatch(cursor)
+    if match is None:
+        raise ValueError(f"{cursor!r} is no cursor.")
+    epoch, partition, offset = map(int, match.groups())
+    return epoch, partition, offset
 
 
 class RoomOrder:
-    """The one order of a room, as its receivers have seen it together. `names`: user of the plan → account's id."""
+    """The one order of a room: each message has the same place for all its receivers. `names`: user of the plan →
+    account's id."""
 
     def __init__(self, plan: Plan, names: Mapping[int, str]) -> None:
         self._plan = plan
         self._names = names
-        self.keys: list[Key] = []
-        # Where each message stands in `keys`.
-        self._places: dict[Key, int] = {}
+        self.places: dict[Key, Place] = {}
         # What was said → which message it is; the first receiver reads it, the others look it up.
         self._known: dict[Said, Key] = {}
 
@@ -31,15 +42,9 @@ class RoomOrder:
             known = self._known[said] = key
         return known
 
-    def place(self, key: Key, *, behind: Key | None) -> int:
-        """Where a message stands that a receiver saw right behind another one; a new one is put there."""
-        if key not in self._places:
-            at = len(self.keys) if behind is None else self._places[behind] + 1
-            self.keys.insert(at, key)
-            # Nothing but the new one, unless a receiver missed what others see.
-            for later in range(at, len(self.keys)):
-                self._places[self.keys[later]] = later
-        return self._places[key]
+    def agrees(self, key: Key, place: Place) -> bool:
+        """Whether all who saw the message saw it at this place."""
+        return self.places.setdefault(key, place) == place
 
 
 class Receiver:
@@ -57,19 +62,19 @@ class Receiver:
         self._next: dict[int, int] = {}
         # Messages that a later one of their sender has overtaken: lost, unless they still come.
         self._overtaken: set[Key] = set()
-        self._last: Key | None = None
+        self._last: Place | None = None
 
     def join(self, time: float) -> None:
         self._joined = time
 
-    def take(self, said: Said) -> Key | None:
+    def take(self, said: Said, place: Place) -> Key | None:
         """Check a message; return which one it is when it is here for the first time."""
         key = self._order.identify(said)
         if key is None or key.sender not in self._senders:
             self._outcome.foreign += 1
             return None
         if key.n >= self._next.get(key.sender, key.n):
-            self._advance(key)
+            self._advance(key, place)
         elif not self._is_late(key):
             self._outcome.twice += 1
             return None
@@ -89,17 +94,16 @@ class Receiver:
             for n in range(max(required, self._next.get(sender, count)), count):
                 yield Key(sender, n)
 
-    def _advance(self, key: Key) -> None:
+    def _advance(self, key: Key, place: Place) -> None:
         """The next one of its sender, or one further on."""
         sender, n = key
         self._first.setdefault(sender, n)
         self._overtaken.update(Key(sender, skipped) for skipped in range(self._next.get(sender, n), n))
         self._next[sender] = n + 1
-        place = self._order.place(key, behind=self._last)
-        if self._last is not None and place < self._order.place(self._last, behind=None):
+        if not self._order.agrees(key, place) or (self._last is not None and place <= self._last):
             self._outcome.out_of_order += 1
         else:
-            self._last = key
+            self._last = place
 
     def _is_late(self, key: Key) -> bool:
         """Whether it is one that was overtaken, or stands before the first that was seen; else it was here already."""

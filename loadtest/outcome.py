@@ -1,12 +1,10 @@
 """What was counted: by one worker, or by all of them merged."""
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 from loadtest.latencies import Latencies
-from loadtest.plan import Key
+from loadtest.plan import Key, Place
 
 
 @dataclass
@@ -28,8 +26,8 @@ class Outcome:
     # Messages that receivers wait for in vain → how many receivers.
     missing: Counter[Key] = field(default_factory=Counter)
     unacknowledged: set[Key] = field(default_factory=set)
-    # Room of the plan → its messages in the order in which they were seen.
-    orders: dict[int, list[Key]] = field(default_factory=dict)
+    # Room of the plan → where its messages were seen.
+    orders: dict[int, dict[Key, Place]] = field(default_factory=dict)
     # What was mended and violates nothing: lost connections, and sends refused for reasons that passed.
     reconnects: int = 0
     refusals: int = 0
@@ -48,7 +46,7 @@ class Outcome:
         return sum(count for key, count in self.missing.items() if key not in self.unacknowledged)
 
     def add(self, other: "Outcome") -> None:
-        """Take in what another worker has counted; rooms whose order the two saw differently count as out of order."""
+        """Take in what another worker has counted; messages that the two saw at other places are out of order."""
         for name in ("joined", "sent", "acknowledged", "received", "twice", "out_of_order", "foreign", "gaps",
                      "reconnects", "refusals", "late"):  # fmt: skip
             setattr(self, name, getattr(self, name) + getattr(other, name))
@@ -57,15 +55,8 @@ class Outcome:
         self.missing += other.missing
         self.unacknowledged |= other.unacknowledged
         for room, order in other.orders.items():
-            self.out_of_order += inversions(self.orders.setdefault(room, order), order)
+            known = self.orders.setdefault(room, {})
+            self.out_of_order += sum(known.setdefault(key, place) != place for key, place in order.items())
         self.delivery.add(other.delivery)
         self.acknowledgement.add(other.acknowledgement)
         self.joining.add(other.joining)
-
-
-def inversions(one: Iterable[Key], other: Iterable[Key]) -> int:
-    """How many messages of `other` stand before one that comes earlier in `one`; those that only one has are left
-    out."""
-    places = {key: place for place, key in enumerate(one)}
-    seen = [places[key] for key in other if key in places]
-    return sum(next < previous for previous, next in pairwise(seen))

@@ -16,6 +16,9 @@ PROFILES: dict[str, dict[str, float]] = {
     "seed": {"users": 100, "rooms": 1, "ramp": 5, "seconds": 20, "rate": 1, "length": 50}
 }
 
+# Epoch, partition and offset of a message in the log.
+Place = tuple[int, int, int]
+
 
 class Key(NamedTuple):
     """One message of the plan: the number of its sender, and which of the sender's it is, both from 0 on."""

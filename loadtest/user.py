@@ -6,7 +6,7 @@ from time import monotonic
 from typing import Any
 
 from chatclient import ChatClient, ChatClientError, Frame, Refused
-from loadtest.checker import Receiver
+from loadtest.checker import Receiver, place_of
 from loadtest.outcome import Outcome
 from loadtest.plan import Key, Plan, Seat
 
@@ -81,7 +81,7 @@ class VirtualUser:
     def _take(self, event: Frame) -> None:
         match event["type"]:
             case "message":
-                key = self._receiver.take((event["text"], event["sender"]))
+                key = self._receiver.take((event["text"], event["sender"]), place_of(event["cursor"]))
                 if key is not None and (intended := self._plan.sent_at(key)) >= self._plan.steady_from:
                     self._outcome.delivery.record(self._now() - intended)
             case "gap":

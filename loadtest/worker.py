@@ -54,7 +54,7 @@ def _make_users(share: Share, outcome: Outcome) -> list[VirtualUser]:
     plan = share.plan
     rooms = {plan.room_of(seat.user) for seat in share.seats}
     orders = {room: RoomOrder(plan, share.names) for room in rooms}
-    outcome.orders = {room: order.keys for room, order in orders.items()}
+    outcome.orders = {room: order.places for room, order in orders.items()}
     made = []
     for seat in share.seats:
         room = plan.room_of(seat.user)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from channels.consumer import AsyncConsumer
@@ -178,14 +179,16 @@ class Visit:
             after = Cursor.parse(frame["after"], partition=self._hub.log.partition(room))
         newly = await self._become_member(room)
         if room in self._rooms and after is None:
-            cursor = self._hub.log.cursor(self._hub.log.layer.end(group_of(room)))
+            # Where this socket has come to, and not the log's end: what is between them follows.
+            cursor = self._hub.log.cursor((await self._subscription.join(group_of(room))).live_from)
             self._socket.post(protocol.subscribed(id, room, cursor, recovered=True))
             return
         if room in self._rooms:
             await self._subscription.leave(group_of(room))
         try:
             await self._subscription.join(live_group(room))
-            stream = await enter_stream(self._hub.log, self._subscription, room, after)
+            may_read = partial(self._hub.access.require_member, self._user_id, room)
+            stream = await enter_stream(self._hub.log, self._subscription, room, after, may_read=may_read)
         except Exception:
             # Half a subscription would be a silent hole; after the error that is answered now there is none.
             await self._end_stream(room)

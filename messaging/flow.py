@@ -4,12 +4,13 @@ A WebSocket server may take any amount of data for a client that never reads (da
 protocol carries its own: a ping marks a place in what was sent, and its pong says that the client has come there.
 """
 
+import secrets
 from collections import deque
 
 PING_INTERVAL = 20.0  # seconds between two pings on a quiet socket
 PING_BYTES = 256 * 1024  # a ping follows at the latest after so much
 # Nothing more is sent while this much is beyond the last ping that was answered. One frame may go over it, and the
-# largest (a batch of the layer) has about 256 KiB: together the 1 MiB of the protocol.
+# largest (a batch of the layer, a part of a resume) has about 256 KiB: together the 1 MiB of the protocol.
 WINDOW = 768 * 1024
 PONG_DEADLINE = 15.0  # seconds without a pong while nothing waits to be sent
 STALL_DEADLINE = 30.0  # seconds without a pong while something does
@@ -23,7 +24,6 @@ class FlowControl:
         self._read = 0  # bytes, by the newest pong
         self._pinged = 0  # bytes sent before the newest ping
         self._pinged_at = now
-        self._number = 0
         # (id, bytes sent before it) of the pings that were not answered yet, oldest first; a full window holds four.
         self._pings: deque[tuple[str, int]] = deque()
         # When the client last had a reason to answer: a pong, or the first ping after all were answered.
@@ -43,13 +43,14 @@ class FlowControl:
         self._sent += size
 
     def ping(self, now: float) -> str:
-        """The id of a new ping, to be sent behind all that was noted."""
+        """The id of a new ping, to be sent behind all that was noted. Who has not read it cannot guess it: a client
+        that answered without reading would fill the memory of a server that takes any amount of data."""
         if not self._pings:
             self._silent_since = now
-        self._number += 1
+        id = secrets.token_hex(8)
         self._pinged, self._pinged_at = self._sent, now
-        self._pings.append((str(self._number), self._sent))
-        return str(self._number)
+        self._pings.append((id, self._sent))
+        return id
 
     def pong(self, id: object, now: float) -> None:
         """The client has read up to this ping; an id that nobody waits for says nothing."""

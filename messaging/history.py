@@ -5,6 +5,9 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import NamedTuple
 
+from django.db.models import Count, Func, IntegerField, Sum
+from django.db.models.functions import Coalesce
+
 from events.models import ConsumedOffset
 from events.topics import Topic
 from messaging.cursor import Cursor
@@ -93,6 +96,11 @@ def stored_offset(partition: int) -> int | None:
     return offsets.values_list("next_offset", flat=True).first()
 
 
+class OctetLength(Func):
+    function = "octet_length"
+    output_field = IntegerField()
+
+
 class Missed(NamedTuple):
     """A place in a room's log, and what is now of the row that was made or changed there."""
 
@@ -101,9 +109,10 @@ class Missed(NamedTuple):
     is_change: bool
 
 
-def missed(room: int, after: Cursor, through: Cursor, *, limit: int) -> list[Missed]:
+def missed(room: int, after: Cursor, through: Cursor, *, limit: int, size: int) -> list[Missed] | None:
     """What a room's log holds behind `after` up to `through`, which are of one epoch and stored: messages and notices,
-    and edits and deletions, in their order; `limit` + 1 of them mean that there are more.
+    and edits and deletions, in their order. None: they are more than `limit`, or their texts have more than `size`
+    bytes.
 
     Messages are in their final state, and of several changes of a message the last one is left. A message whose last
     change stands behind `through` has none here.
@@ -111,9 +120,13 @@ def missed(room: int, after: Cursor, through: Cursor, *, limit: int) -> list[Mis
     rows = Message.objects.in_room(room)
     made = rows.made_between(after, through).order_by("epoch", "offset")[: limit + 1]
     changed = rows.changed_between(after, through).order_by("changed_epoch", "changed_offset")[: limit + 1]
+    # Before anything is read: what is too much must not be in memory even for a moment.
+    sums = [part.aggregate(rows=Count("pk"), bytes=Coalesce(Sum(OctetLength("text")), 0)) for part in (made, changed)]
+    if sum(each["rows"] for each in sums) > limit or sum(each["bytes"] for each in sums) > size:
+        return None
     found = [Missed(row.cursor, row, is_change=False) for row in made]
     found += [Missed(row.changed, row, is_change=True) for row in changed if row.changed is not None]
-    return sorted(found, key=attrgetter("cursor"))[: limit + 1]
+    return sorted(found, key=attrgetter("cursor"))
 
 
 def is_whole_behind(cursor: Cursor) -> bool:

@@ -1,7 +1,7 @@
 """The last message of each room, in Redis for the room list; filled only by the event consumer, and it may be lost."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -50,6 +50,10 @@ class LastMessages:
         except RedisError as error:
             self._rest_until = monotonic() + REST
             logger.warning("The last messages of %d rooms are not in Redis: %s", len(newest), error)
+
+    def forget(self, rooms: Iterable[int]) -> None:
+        """No message of these rooms is left. Raises `redis.RedisError`: what was purged must not live on here."""
+        self._cache.forget(map(last_message_key, rooms))
 
 
 def _version(epoch: int, offset: int) -> int:

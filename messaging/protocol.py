@@ -157,6 +157,25 @@ def render(frames: Frame | Iterable[Frame]) -> Text:
     return Text(encoded.decode(), len(encoded))
 
 
+def render_parts(frames: Iterable[Frame], *, size: int) -> list[Text]:
+    """Server frames of at most `size` bytes, or of one object that is larger."""
+    parts: list[Text] = []
+    part: list[bytes] = []
+    length = 2  # the brackets
+    for encoded in map(orjson.dumps, frames):
+        if part and length + len(encoded) > size:
+            parts.append(_array(part))
+            part, length = [], 2
+        part.append(encoded)
+        length += len(encoded) + 1
+    return [*parts, _array(part)] if part else parts
+
+
+def _array(encoded: list[bytes]) -> Text:
+    array = b"[%b]" % b",".join(encoded)
+    return Text(array.decode(), len(array))
+
+
 def welcome(user: str) -> Frame:
     return {"type": "welcome", "user": user, "session": str(uuid.uuid4()), "ping_interval": int(PING_INTERVAL)}
 

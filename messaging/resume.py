@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -18,10 +18,14 @@ from messaging.sending import wait_stored
 
 logger = logging.getLogger(__name__)
 
-# Rows in one WebSocket frame; many client libraries refuse frames over 1 MiB.
-ROWS_PER_FRAME = 50
-# More rows than this are not pushed at a socket; the client reads the history instead.
+# Raises `ChatError` for a person who may not read the room (any more).
+MayRead = Callable[[], Awaitable[object]]
+
+# One WebSocket frame, at most: what flow control lets go over its window.
+FRAME_BYTES = 256 * 1024
+# More than this is not pushed at a socket; the client reads the history instead.
 MAX_ROWS = 2000
+MAX_BYTES = 8 * 1024 * 1024
 # Another process may have read further than this one when it gave the cursor out.
 REACH_DEADLINE = 3.0  # seconds
 
@@ -43,17 +47,21 @@ class StoredGap(NamedTuple):
     through: Cursor
 
 
-async def enter_stream(log: RoomLog, subscription: Any, room: int, after: Cursor | None) -> Resumed:
+async def enter_stream(
+    log: RoomLog, subscription: Any, room: int, after: Cursor | None, *, may_read: MayRead
+) -> Resumed:
     """Join a room's group on `subscription` from now on, or from behind `after`.
 
     Where the gap since `after` cannot be filled (another epoch, a log that ends before it, too many rows, storage that
-    stands still) the member is live from now on and `recovered` is false: never a silent hole.
+    stands still) the member is live from now on and `recovered` is false: never a silent hole. Raises what `may_read`
+    raises, which is asked again after the waiting: nothing of a gap is for who was removed meanwhile.
     """
     if after is not None and after.epoch == log.epoch and await _is_reached(log, room, after):
+        await may_read()
         live_from = await _join_behind(log, subscription, room, after)
         if live_from is not None:
             return Resumed(live_from, [], recovered=True)
-        resumed = await _from_rows(log, subscription, room, after)
+        resumed = await _from_rows(log, subscription, room, after, may_read)
         if resumed is not None:
             return resumed
     joined = await subscription.join(group_of(room))
@@ -83,13 +91,14 @@ async def _join_behind(log: RoomLog, subscription: Any, room: int, cursor: Curso
     return None
 
 
-async def _from_rows(log: RoomLog, subscription: Any, room: int, after: Cursor) -> Resumed | None:
+async def _from_rows(log: RoomLog, subscription: Any, room: int, after: Cursor, may_read: MayRead) -> Resumed | None:
     """Fill the gap from storage and join behind it."""
     # The ring may have moved on since others asked for the same rows, whose answer this one got; not twice, though.
     for _ in range(2):
         gap = await log.flights.do(("gap", room, after), partial(_read_gap, log, room, after))
         if gap is None:
             return None
+        await may_read()
         live_from = await _join_behind(log, subscription, room, gap.through)
         if live_from is not None:
             return Resumed(live_from, gap.frames, recovered=True)
@@ -108,9 +117,10 @@ async def _read_gap(log: RoomLog, room: int, after: Cursor) -> StoredGap | None:
     except ChatError:
         logger.warning("A resume found storage standing still before offset %d.", oldest.offset)
         return None
-    missed = await in_database(history.missed)(room, after, stored, limit=MAX_ROWS)
+    missed = await in_database(history.missed)(room, after, stored, limit=MAX_ROWS, size=MAX_BYTES)
     # Asked after the rows were read: what was purged until then may be missing among them.
-    if len(missed) > MAX_ROWS or not await in_database(history.is_whole_behind)(after):
+    if missed is None or not await in_database(history.is_whole_behind)(after):
         return None
-    batches = [missed[start : start + ROWS_PER_FRAME] for start in range(0, len(missed), ROWS_PER_FRAME)]
-    return StoredGap([protocol.render(map(frame_of_missed, batch)) for batch in batches], stored)
+    frames = protocol.render_parts(map(frame_of_missed, missed), size=FRAME_BYTES)
+    # JSON may write a character in more bytes than the database.
+    return StoredGap(frames, stored) if sum(text.size for text in frames) <= MAX_BYTES else None

@@ -64,19 +64,17 @@ async def _first_cursor(log: RoomLog, message: SendFrame, *, user: int) -> Curso
     record = log.layer.find(group_of(message.room), message.id)
     if record is not None:
         data: Mapping[str, object] = record.message.get("data", {})
-        first = log.cursor(record.position)
-        first_sender, first_text = data.get("sender_id"), data.get("text")
-    else:
-        await wait_stored(log, room=message.room, offset=log.layer.end(group_of(message.room)).offset)
-        row: Message | None = await in_database(history.find_message)(message.room, message.id)
-        if row is None:
-            return None
-        first, first_sender, first_text = row.cursor, row.sender_id, row.text
-        if row.changed is not None:
-            first_text = message.text  # nobody knows any more what it was
-    if (first_sender, first_text) != (user, message.text):
+        if (data.get("sender_id"), data.get("text")) == (user, message.text):
+            return log.cursor(record.position)
+        # It may be a late repeat of the id by somebody else: only a row tells for certain who said something first.
+    await wait_stored(log, room=message.room, offset=log.layer.end(group_of(message.room)).offset)
+    row: Message | None = await in_database(history.find_message)(message.room, message.id)
+    if row is None:
+        return None
+    # Nobody knows any more what the text of a changed one was.
+    if row.sender_id != user or (row.changed is None and row.text != message.text):
         raise ChatError(ErrorCode.CONFLICT, f"The id {message.id} belongs to another message.")
-    return first
+    return row.cursor
 
 
 async def wait_stored(log: RoomLog, *, room: int, offset: int) -> Cursor:

@@ -29,6 +29,8 @@ closed_total = Counter("chat_sockets_closed_total", "WebSockets that the server 
 MAX_WAITING_FRAMES = 256
 # Answers that wait for a reader.
 MAX_WAITING_ANSWERS = 1024
+# The next client frame is handled when fewer bytes of answers wait: a resume alone may bring 8 MiB.
+MAX_WAITING_BYTES = 1024 * 1024
 # This many `invalid` or `rate_limited` answers within BAD_WINDOW end the socket.
 MAX_BAD_ANSWERS = 50
 BAD_WINDOW = 10.0  # seconds
@@ -61,6 +63,7 @@ class Socket:
         self._show = show
         self._waiting: asyncio.Queue[Frame] = asyncio.Queue(MAX_WAITING_FRAMES)
         self._answers: deque[Text] = deque()
+        self._answers_size = 0  # bytes
         self._closing: asyncio.Future[CloseCode] = asyncio.get_running_loop().create_future()
         # Loop times of the latest refused frames, oldest first.
         self._bad: deque[float] = deque(maxlen=MAX_BAD_ANSWERS)
@@ -92,6 +95,7 @@ class Socket:
             self.close(CloseCode.TOO_SLOW)
             return
         self._answers.extend(texts)
+        self._answers_size += sum(text.size for text in texts)
         self._drained.clear()
         self._subscription.wake()
 
@@ -182,6 +186,8 @@ class Socket:
     async def _work(self) -> None:
         while True:
             frame = await self._waiting.get()
+            while self._answers_size > MAX_WAITING_BYTES:
+                await self._drained.wait()
             if not self._handling:
                 continue
             try:
@@ -201,7 +207,9 @@ class Socket:
         """Answers first, then what the subscription has; the only task that sends while the socket is open."""
         while True:
             while self._answers:
-                await self._put(self._answers.popleft())
+                answer = self._answers.popleft()
+                self._answers_size -= answer.size
+                await self._put(answer)
             self._drained.set()
             item = await self._subscription.next()
             text = None if item is None else self._show(item)

@@ -91,7 +91,7 @@ class Web(Process):
             "daphne": ("daphne", "-b", "127.0.0.1", "-p", str(self.port)),
             "uvicorn": (
                 "uvicorn", "--host", "127.0.0.1", "--port", str(self.port), "--ws", "websockets-sansio",
-                "--ws-per-message-deflate", "false", "--lifespan", "off",
+                "--ws-per-message-deflate", "false", "--ws-max-size", "1048576", "--lifespan", "off",
             ),
             "granian": (
                 "granian", "--interface", "asginl", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1",

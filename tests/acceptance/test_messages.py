@@ -1,10 +1,12 @@
 import asyncio
+import json
 import signal
 import uuid
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from urllib.error import HTTPError
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 import chatclient
 from tests.acceptance.chat import Chat, call, create_room
@@ -130,6 +132,57 @@ async def test_two_hundred_people_resume_elsewhere_when_their_server_is_killed(c
     order = people[0].texts
     assert len(order) == len(set(order)) == 200
     assert all(person.texts == order for person in people), "somebody missed something, or saw it twice"
+
+
+async def test_a_resend_is_answered_with_the_first_cursor_on_every_server_and_over_rest(chat: Chat):
+    """Also without `retry` it is seen and stored once; what is another message is a conflict."""
+    first, second = chat.web("web1"), chat.web("web2")
+    chat.event_consumer()
+    alice, bob = chat.tokens(2).values()
+    room, id = create_room(first.url, alice), str(uuid.uuid4())
+    message = {"type": "send", "id": id, "room": room, "text": "once"}
+    again = {**message, "retry": True}
+
+    def post(token: str, body: chatclient.Frame) -> chatclient.Frame:
+        return call(second.url, token, "POST", f"/rooms/{room}/messages", body)
+
+    async with ChatClient(first.url, alice) as one, ChatClient(second.url, bob) as two:
+        await one.subscribe(room)
+        await two.subscribe(room)
+        cursor = (await one.ask(message))["cursor"]
+        assert (await one.ask(message))["type"] == "ack"
+        assert (await asyncio.to_thread(post, alice, message))["id"] == id
+    async with ChatClient(first.url, alice) as one, ChatClient(second.url, alice) as here:
+        assert [(await client.ask(again))["cursor"] for client in (one, here)] == [cursor] * 2
+        assert (await asyncio.to_thread(post, alice, again))["cursor"] == cursor
+    async with ChatClient(first.url, alice) as one, ChatClient(second.url, bob) as other:
+        assert (await one.ask({**again, "text": "twice"}))["code"] == "conflict"
+        assert (await other.ask(again))["code"] == "conflict"
+    with pytest.raises(HTTPError) as refusal:
+        await asyncio.to_thread(post, bob, again)
+    with refusal.value as problem:
+        assert problem.code == 409
+    last = str(uuid.uuid4())
+    async with ChatClient(second.url, bob) as two:
+        await two.subscribe(room, after=cursor)
+        await two.ask({"type": "send", "id": last, "room": room, "text": "last"})
+        await two.until(lambda client: client.texts(room) == ["last"])
+    await asyncio.to_thread(chat.wait_stored, room, ["once", "last"])
+
+
+@pytest.mark.parametrize("server", ["daphne", "uvicorn"])
+async def test_a_frame_may_be_too_large_and_one_that_is_much_too_large_ends_the_connection(chat: Chat, server: str):
+    """64 KiB and 1 MiB."""
+    web = chat.web(server=server)
+    (alice,) = chat.tokens(1).values()
+    async with ChatClient(web.url, alice) as client:
+        await client.send(json.dumps({"type": "send", "text": "x" * 65_536}))
+        error = await client.until(lambda client: client.of_type("error"))
+        assert (error[0]["id"], error[0]["code"]) == (None, "too_large")
+        assert (await client.ask({"type": "unsubscribe", "rooms": True}))["type"] == "unsubscribed"
+        with suppress(ConnectionClosed):
+            await client.send(json.dumps({"type": "send", "text": "x" * 2_000_000}))
+        await client.closed()
 
 
 async def test_who_writes_too_fast_is_told_when_to_go_on(chat: Chat):

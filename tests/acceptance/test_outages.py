@@ -2,12 +2,13 @@
 
 import asyncio
 import urllib.error
+from uuid import uuid4
 
 import pytest
 
 from devstack import DevStack
 from tests.acceptance.chat import Chat, call, create_room
-from tests.acceptance.client import ChatClient
+from tests.acceptance.client import ChatClient, Frame
 from tests.acceptance.processes import wait_for
 
 
@@ -53,3 +54,32 @@ def test_without_kafka_nobody_is_ready_and_the_logs_stay_readable(chat: Chat, ch
     for process in (web, events):
         strangers = [line for line in process.output().splitlines() if line.startswith("%")]
         assert strangers == [], "librdkafka wrote into the log by itself, dozens of lines a second."
+
+
+async def test_without_kafka_senders_hear_so_in_time_and_their_resends_are_seen_and_stored_once(
+    chat: Chat, chat_stack: DevStack
+) -> None:
+    web = chat.web()
+    chat.event_consumer()
+    (alice,) = chat.tokens(1).values()
+    room = create_room(web.url, alice)
+    frames: list[Frame] = [{"type": "send", "id": str(uuid4()), "room": room, "text": f"{n}"} for n in range(10)]
+    async with ChatClient(web.url, alice) as client:
+        await client.subscribe(room)
+        await client.say(room, "before")
+        await asyncio.to_thread(chat_stack.stop, "kafka")
+        try:
+            async with asyncio.timeout(6):
+                answers = await asyncio.gather(*map(client.ask, frames))
+            assert {answer.get("code") for answer in answers} <= {"unavailable", "unknown"}
+        finally:
+            await asyncio.to_thread(chat_stack.start, "kafka")
+        await asyncio.to_thread(wait_for, web.is_ready, "the web process is ready again")
+        for frame in frames:
+            client.frames = [old for old in client.frames if old.get("id") != frame["id"] or old["type"] == "message"]
+            assert (await client.ask({**frame, "retry": True}))["type"] == "ack"
+        await client.say(room, "after")
+        expected = ["after", "before", *(frame["text"] for frame in frames)]
+        await client.until(lambda client: len(client.texts(room)) >= len(expected))
+        await asyncio.to_thread(wait_for, lambda: "after" in chat.stored(room), "all is stored")
+        assert sorted(client.texts(room)) == sorted(chat.stored(room)) == sorted(expected)

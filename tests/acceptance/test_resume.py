@@ -1,9 +1,15 @@
 """Coming back to a room: from the ring, from storage, and where neither reaches."""
 
 import asyncio
+import json
+from typing import Any
+from uuid import uuid4
 
-from tests.acceptance.chat import Chat, create_room
-from tests.acceptance.client import ChatClient
+import psycopg
+from websockets.asyncio.client import ClientConnection, connect
+
+from tests.acceptance.chat import Chat, call, create_room
+from tests.acceptance.client import DEADLINE, ChatClient
 
 
 async def test_a_resume_from_memory_brings_exactly_what_was_missed(chat: Chat):
@@ -85,6 +91,73 @@ async def test_a_cursor_behind_the_end_of_the_log_is_not_recovered(chat: Chat):
         assert answer["recovered"] is False
         await client.say(room, "live")
         await client.until(lambda client: client.texts(room) == ["live"])
+
+
+async def test_who_is_removed_while_the_gap_is_read_gets_nothing_of_it(chat: Chat):
+    web = chat.web()
+    chat.event_consumer()
+    tokens = chat.tokens(2)
+    (alice, bob), name = tokens.values(), list(tokens)[1]
+    room = create_room(web.url, alice, kind="private")
+    call(web.url, alice, "PUT", f"/rooms/{room}/members/{name}", {})
+    async with (
+        ChatClient(web.url, alice) as one,
+        ChatClient(web.url, bob) as two,
+        ChatClient(web.url, bob) as witness,
+        await psycopg.AsyncConnection.connect(chat.environment["DATABASE_URL"]) as database,
+    ):
+        await witness.subscribe(room)
+        await one.subscribe(room)
+        seen = await one.say(room, "seen")
+        # Nothing more is stored until this transaction ends.
+        await database.execute("LOCK TABLE events_consumedoffset IN SHARE MODE")
+        await say_all(one, room, long_texts())
+        await two.send({"type": "subscribe", "id": "resume", "room": room, "after": seen["cursor"]})
+        await asyncio.to_thread(call, web.url, alice, "DELETE", f"/rooms/{room}/members/{name}")
+        await witness.until(lambda client: client.of_type("removed"))
+        await database.commit()
+        await two.answer("resume")
+        assert (await two.subscribe(room))["code"] == "not_found"
+        assert two.texts(room) == []
+
+
+async def test_to_subscribe_again_tells_how_far_this_socket_has_come(chat: Chat):
+    """Who resumes behind that cursor misses nothing that was still on its way."""
+    web = chat.web()
+    alice, bob = chat.tokens(2).values()
+    room = create_room(web.url, alice)
+    async with (
+        ChatClient(web.url, alice) as one,
+        connect(
+            web.url.replace("http", "ws", 1) + "/ws",
+            additional_headers={"Authorization": f"Bearer {bob}"},
+            compression=None,
+        ) as late,
+    ):
+        subscribe = json.dumps({"type": "subscribe", "id": "late", "room": room})
+        await late.send(subscribe)
+        await read_subscribed(late)
+        await one.subscribe(room)
+        await say_all(one, room, long_texts()[:400])
+        await late.send(subscribe)
+        # Frames are handled one after the other: when this is said, the one before it has been dealt with.
+        await late.send(json.dumps({"type": "send", "id": str(uuid4()), "room": room, "text": "asked"}))
+        await one.until(lambda client: "asked" in client.texts(room))
+        cursors = [frame["cursor"] for frame in await read_subscribed(late) if "cursor" in frame]
+        assert len(cursors) < 400
+        assert cursors[-1] == cursors[-2]
+
+
+async def read_subscribed(socket: ClientConnection) -> list[dict[str, Any]]:
+    """The frames up to the answer to a `subscribe`, pings answered."""
+    frames: list[dict[str, Any]] = []
+    async with asyncio.timeout(DEADLINE):
+        while not frames or frames[-1]["type"] != "subscribed":
+            received = json.loads(await socket.recv())
+            frames += received if isinstance(received, list) else [received]
+            if frames[-1]["type"] == "ping":
+                await socket.send(json.dumps({"type": "pong", "id": frames[-1]["id"]}))
+    return frames
 
 
 def long_texts() -> list[str]:

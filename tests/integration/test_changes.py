@@ -266,6 +266,18 @@ async def test_a_resend_of_a_message_that_was_edited_meanwhile_is_the_same_messa
     assert await send_message(forgetful, resend, user=bob.pk, username="bob") == Cursor(EPOCH, 0, 0)
 
 
+async def test_a_resend_is_told_by_the_row_when_somebody_else_has_used_its_id_since(log: Log, alice: User, bob: User):
+    """Its author learns that it was said, and nobody else makes it a message of their own."""
+    message = await in_database(log.say)(bob, "true")
+    await in_database(log.store)()
+    forged: Any = ForgedRing(log.room, id=message, by=alice)
+    resend = SendFrame(id=message, room=log.room.pk, text="true", reply_to=None, retry=True)
+    assert await send_message(forged, resend, user=bob.pk, username="bob") == Cursor(EPOCH, 0, 0)
+    with pytest.raises(ChatError) as caught:
+        await send_message(forged, resend, user=alice.pk, username="alice")
+    assert caught.value.code == ErrorCode.CONFLICT
+
+
 def test_a_repeated_edit_does_not_undo_a_later_one(log: Log, bob: User):
     message = log.say(bob, "one")
     edit = log.edit(message, bob, "two")
@@ -289,8 +301,8 @@ def test_a_resume_merges_what_was_said_and_what_was_changed_in_the_log_s_order(l
     log.edit(old[0], bob, "edited twice")  # 7
     last = log.say(bob, "last")  # 8
     log.store()
-    missed = history.missed(log.room.pk, seen, Cursor(EPOCH, 0, 8), limit=100)
-    frames = [frame_of_missed(item) for item in missed]
+    missed = history.missed(log.room.pk, seen, Cursor(EPOCH, 0, 8), limit=100, size=1000)
+    frames = [frame_of_missed(item) for item in missed or ()]
     assert [
         (frame["type"], frame.get("message") or frame["id"], frame.get("text"), frame["cursor"]) for frame in frames
     ] == [
@@ -309,15 +321,20 @@ def test_a_resume_takes_nothing_from_behind_the_place_up_to_which_it_reads(log: 
     log.edit(old, bob, "edited again")
     log.say(bob, "new")
     log.store()
-    assert history.missed(log.room.pk, Cursor(EPOCH, 0, 0), Cursor(EPOCH, 0, 1), limit=100) == []
+    assert history.missed(log.room.pk, Cursor(EPOCH, 0, 0), Cursor(EPOCH, 0, 1), limit=100, size=1000) == []
 
 
-def test_more_than_the_limit_shows_as_one_more(log: Log, bob: User):
+def test_more_than_may_be_resumed_is_not_read(log: Log, bob: User):
+    """Changes are counted too, and bytes instead of characters."""
     messages = [log.say(bob, str(n)) for n in range(5)]
     for message in messages:
-        log.edit(message, bob, "changed")
+        log.edit(message, bob, "한")
     log.store()
-    assert len(history.missed(log.room.pk, Cursor(EPOCH, 0, -1), Cursor(EPOCH, 0, 99), limit=7)) == 8
+    asked = log.room.pk, Cursor(EPOCH, 0, -1), Cursor(EPOCH, 0, 99)
+    found = history.missed(*asked, limit=10, size=30)
+    assert found is not None and len(found) == 10
+    assert history.missed(*asked, limit=9, size=30) is None
+    assert history.missed(*asked, limit=10, size=29) is None
 
 
 def test_the_room_list_s_last_message_follows_its_changes(log: Log, alice: User, bob: User):

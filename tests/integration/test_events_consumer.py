@@ -426,3 +426,30 @@ def test_two_share_the_partitions_and_one_takes_over() -> None:
             produce(Topic.ROOM_CREATED, deletion(id), partition=id % len(starts))
         wait_for(lambda: len(first.ids + second.ids) >= 60, "all records")
     assert sorted(first.ids + second.ids) == list(range(1, 61))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_waiting_partition_that_went_and_came_back_goes_on() -> None:
+    """It waited when another process took it, and waits there for the same service, which then is back."""
+    group, starts, mended = f"test-{uuid4()}", ends(Topic.ROOM_CREATED), Event()
+    for partition, offset in starts.items():
+        ConsumedOffset.objects.create(topic=Topic.ROOM_CREATED, partition=partition, next_offset=offset)
+
+    class Waiting(StoringHandler):
+        def store(self, records: Sequence[ReceivedRecord]) -> None:
+            waits.add(records[0].partition)
+            if not mended.is_set():
+                raise OperationalError("gone")
+            super().store(records)
+
+    waits, handler = set[int](), Waiting()
+    with running(Topic.ROOM_CREATED, handler, group=group) as consumer:
+        for partition in starts:
+            produce(Topic.ROOM_CREATED, deletion(partition + 1), partition=partition)
+        wait_for(lambda: len(waits) == len(starts), "all partitions wait")
+        with running(Topic.ROOM_CREATED, Waiting(), group=group) as other:
+            wait_for(lambda: other.progress.places, "a partition goes")
+        wait_for(lambda: len(consumer.progress.places) == len(starts), "it comes back")
+        mended.set()
+        wait_for(lambda: len(handler.ids) == len(starts), "all records")
+    assert sorted(handler.ids) == [partition + 1 for partition in starts]

@@ -54,6 +54,10 @@ def test_a_pong_that_nobody_waits_for_says_nothing() -> None:
     assert not flow.is_open
 
 
+def test_nobody_answers_a_ping_that_they_have_not_read() -> None:
+    assert full()[1] != full()[1]
+
+
 def test_a_quiet_socket_is_pinged_once_in_an_interval() -> None:
     flow = FlowControl(100)
     assert flow.seconds_to_ping(100) == PING_INTERVAL

@@ -1,11 +1,11 @@
 """The load test catches what it claims to catch."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import pytest
 
 from loadtest import PROFILES, Outcome, Plan, render, violations
-from loadtest.checker import Receiver, RoomOrder
+from loadtest.checker import Receiver, RoomOrder, place_of
 from loadtest.latencies import Latencies
 from loadtest.plan import Key
 
@@ -24,9 +24,10 @@ class Room:
         for receiver in self.receivers:
             receiver.join(0)
 
-    def show(self, receiver: int, keys: Iterable[Key]) -> None:
+    def show(self, receiver: int, keys: Iterable[Key], *, log: Sequence[Key] = EVERYTHING) -> None:
+        """`log`: the order of the room."""
         for key in keys:
-            self.receivers[receiver].take((PLAN.text(key), NAMES[key.sender]))
+            self.receivers[receiver].take((PLAN.text(key), NAMES[key.sender]), (1, 0, log.index(key)))
 
     def found(self) -> dict[str, int]:
         """The counts that are not zero."""
@@ -66,6 +67,29 @@ def test_a_message_that_the_first_receiver_lost_is_charged_to_nobody_else(at: in
     assert room.found() == {"lost": 1}
 
 
+def test_those_who_begin_at_different_places_agree_on_the_order():
+    """Whoever came later may be shown its first messages before the others are shown them."""
+    room = Room(3)
+    room.show(0, EVERYTHING[:4])
+    room.show(1, EVERYTHING[6:])
+    room.show(2, EVERYTHING[5:])
+    room.show(0, EVERYTHING[4:])
+    assert room.outcome.out_of_order == 0
+
+
+def test_receivers_that_see_the_same_messages_at_other_places_are_caught(room: Room):
+    """Each in an order of its own, which only together are none."""
+    swapped = [EVERYTHING[1], EVERYTHING[0], *EVERYTHING[2:]]
+    room.show(1, swapped, log=swapped)
+    assert room.found() == {"out_of_order": 2}
+
+
+def test_a_cursor_that_is_none_is_refused():
+    assert place_of("3-1-42") == (3, 1, 42)
+    with pytest.raises(ValueError, match="no cursor"):
+        place_of("42")
+
+
 @pytest.mark.parametrize("at", range(len(EVERYTHING)))
 @pytest.mark.parametrize("later", [1, 5])
 def test_a_repeated_message_is_caught(room: Room, at: int, later: int):
@@ -84,8 +108,8 @@ def test_two_swapped_messages_of_two_senders_are_caught(room: Room, at: int):
 def test_two_swapped_messages_of_one_sender_are_caught_also_when_all_see_them_so():
     room = Room()
     swapped = [key._replace(n={0: 1, 1: 0}.get(key.n, key.n)) if key.sender == 0 else key for key in EVERYTHING]
-    room.show(0, swapped)
-    room.show(1, swapped)
+    room.show(0, swapped, log=swapped)
+    room.show(1, swapped, log=swapped)
     assert room.found() == {"out_of_order": 2}
 
 
@@ -103,7 +127,7 @@ def test_two_swapped_messages_of_one_sender_are_caught_also_when_all_see_them_so
 )
 def test_what_nobody_said_is_foreign(room: Room, text: str, sender: str):
     room.show(1, EVERYTHING)
-    room.receivers[1].take((text, sender))
+    room.receivers[1].take((text, sender), (1, 0, 99))
     assert room.found() == {"foreign": 1}
 
 
@@ -111,7 +135,7 @@ def test_a_message_of_another_room_is_foreign():
     plan = Plan(users=4, rooms=2, seconds=4, ramp=0, rate=1, length=40, run="r1")
     outcome = Outcome()
     receiver = Receiver(plan, RoomOrder(plan, {0: "load1", 1: "load2"}), plan.in_room(0), outcome)
-    receiver.take((plan.text(Key(1, 0)), "load2"))
+    receiver.take((plan.text(Key(1, 0)), "load2"), (1, 0, 0))
     assert outcome.foreign == 1
 
 
@@ -145,7 +169,8 @@ def test_nobody_waits_for_what_was_not_acknowledged(room: Room):
 
 
 def test_workers_that_saw_two_orders_are_caught():
-    first, second = Outcome(orders={0: [Key(0, 0), Key(1, 0)]}), Outcome(orders={0: [Key(1, 0), Key(0, 0)]})
+    first = Outcome(orders={0: {Key(0, 0): (1, 0, 0), Key(1, 0): (1, 0, 1)}})
+    second = Outcome(orders={0: {Key(0, 0): (1, 0, 2), Key(1, 0): (1, 0, 1)}})
     total = Outcome()
     total.add(first)
     total.add(second)

@@ -6,7 +6,10 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
+from redis.exceptions import RedisError
 
+from accounts.cache import VersionedCache
+from messaging.last_message import LastMessages
 from messaging.retention import purge_messages
 
 
@@ -23,5 +26,9 @@ class Command(BaseCommand):
             return
         if days <= 0:
             raise CommandError("A number of days above 0 is needed.")
-        deleted = purge_messages(before=timezone.now() - timedelta(days=days))
+        last = LastMessages(VersionedCache(settings.REDIS_URL, **settings.REDIS_OPTIONS))
+        try:
+            deleted = purge_messages(before=timezone.now() - timedelta(days=days), forget=last.forget)
+        except RedisError as error:
+            raise CommandError(f"Redis must forget too, and does not answer; call it again: {error}") from error
         self.stdout.write(f"{deleted} messages and notices were deleted.")

@@ -1,0 +1,43 @@
+"""The socket's own loop, with a server and a client that do what a test says."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from kafka_layer.subscription import Subscription
+from messaging.protocol import Frame, Text
+from messaging.socket import MAX_WAITING_BYTES, Socket
+
+
+async def no_layer() -> Any:
+    raise AssertionError("Nothing is joined here.")
+
+
+def receive_all(frames: Sequence[Frame]) -> Any:
+    """The server's `receive`: these client frames at once, and then the client is gone."""
+    events = [{"type": "websocket.receive", "text": json.dumps(frame)} for frame in frames]
+    events.append({"type": "websocket.disconnect", "code": 1006})  # type: ignore[dict-item]
+    coming = iter(events)
+
+    async def receive() -> Any:
+        return next(coming)
+
+    return receive
+
+
+async def test_a_client_that_does_not_read_its_answers_gets_no_more_of_them():
+    """Frames wait instead, and of those a socket holds a bounded number."""
+    handled: list[Frame] = []
+
+    async def send(event: Any) -> None:
+        """Takes everything, as daphne does."""
+
+    async def handle(frame: Frame) -> None:
+        handled.append(frame)
+        socket.post_texts([Text("x" * size, size)])
+
+    size = MAX_WAITING_BYTES // 3
+    receive = receive_all([{"type": "subscribe"}] * 100)
+    socket = Socket(receive, send, Subscription(no_layer), handle=handle, show=lambda _: None)
+    await socket.serve()
+    assert len(handled) <= 10

@@ -11,6 +11,7 @@ from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from kafka_layer.errors import BrokerUnavailable
+from kafka_layer.topics import Topics
 
 Partition = tuple[str, int]
 Answers = Mapping[TopicPartition, "Future[Any]"]
@@ -30,20 +31,22 @@ def list_offsets(admin: AdminClient, request: Mapping[TopicPartition, OffsetSpec
 class Ends:
     """Asks without waiting."""
 
-    def __init__(self, admin: AdminClient, partitions: Sequence[Partition]) -> None:
-        self._admin = admin
+    def __init__(self, topics: Topics, partitions: Sequence[Partition]) -> None:
+        self._topics = topics
         self._request: dict[TopicPartition, OffsetSpec] = {
             TopicPartition(topic, partition): OffsetSpec.latest()  # type: ignore[no-untyped-call]
             for topic, partition in partitions
         }
         self._answers: Answers = {}
+        self._asked: AdminClient | None = None  # kept, since answers come only while it is
 
     def look(self) -> dict[Partition, int]:
         """What was answered since the last look, which is asked again. Empty while Kafka does not answer."""
         if not all(answer.done() for answer in self._answers.values()):
             return {}
         answers = self._answers
-        self._answers = _ask(self._admin, self._request)
+        self._asked = self._topics.admin
+        self._answers = _ask(self._asked, self._request)
         return {
             (p.topic, p.partition): answer.result().offset
             for p, answer in answers.items()

@@ -138,8 +138,9 @@ class Engine:
     def delete_before(self, positions: Iterable[Position]) -> None:
         """Delete the records in front of each position; blocks. Raises LayerError."""
         request = [TopicPartition(*position) for position in positions]
+        admin = self._topics.admin  # its answers come only while it is kept
         try:
-            for future in self._topics.admin.delete_records(request, request_timeout=10).values():
+            for future in admin.delete_records(request, request_timeout=10).values():
                 future.result()
         except KafkaException as error:
             raise LayerError(f"Kafka did not delete records: {error}") from error

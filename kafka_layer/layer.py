@@ -27,8 +27,8 @@ from kafka_layer.routes import Route, Routes
 from kafka_layer.subscription import Subscription
 
 # For both kinds of clients: come back quickly after a broker did. A broker that hung is missing in the cluster's
-# metadata for a moment; a client that asked just then must begin again at the bootstrap servers (KIP-899), or it never
-# hears of the broker any more.
+# metadata for a moment, and one that stops may say as its last word that there are none: a client that hears it must
+# begin again at the bootstrap servers (KIP-899), or it stays cut off for good (confluentinc/librdkafka#5301).
 CLIENT: Mapping[str, Any] = {
     "client.id": "kafka-layer",
     "log_level": 2,  # what goes wrong is counted and logged by the layer, at a limited rate

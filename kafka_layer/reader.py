@@ -133,7 +133,7 @@ class Reader:
         return ends | {partition: min(start, ends[partition]) for partition, start in found.items() if start >= 0}
 
     def _tail(self, starts: Mapping[Partition, int]) -> None:
-        self._ends = Ends(self._topics.admin, list(starts))
+        self._ends = Ends(self._topics, list(starts))
         consumer = self._open(starts)
         try:
             ready = False

@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from kafka_layer.codec import Codec
 from kafka_layer.counters import Counters
 from kafka_layer.mailbox import Entry, Mailboxes
+from kafka_layer.reach import is_cut_off
 from kafka_layer.received import channel_of, headers_of, key_of, origin_of, position_of
 from kafka_layer.wakeups import Wakeups
 from kafka_layer.window import RepeatWindow
@@ -28,6 +29,7 @@ SETTINGS: Mapping[str, Any] = {
     "fetch.error.backoff.ms": 50,
 }
 PATIENCE = 1.0  # seconds without a reader until fetching stops
+REACH_INTERVAL = 5.0  # seconds
 LOOK = 0.1  # seconds; how long the thread may not see that it is to end
 
 
@@ -53,6 +55,7 @@ class SharedChannel:
     ) -> None:
         self._channel = channel
         self._topic = topic
+        self._client = client
         self._settings = {**client, **SETTINGS, "group.id": f"{topic}.{channel}"}
         self._mailboxes = mailboxes
         self._counters = counters
@@ -62,6 +65,7 @@ class SharedChannel:
         self._origins = RepeatWindow(seconds=expiry)  # of what a group got, and several processes sent here
         self._on_death = on_death
         self._closing = False
+        self._looked_at = time.monotonic()  # whether Kafka is reached
         self._demand = Event()  # set when somebody has begun to wait, or at the end
         self._handed_over: Message | None = None  # the last one, which may still lie unread in the mailbox
         self._thread = Thread(target=self._run, name="kafka-layer-channel", daemon=True)
@@ -77,6 +81,15 @@ class SharedChannel:
         self._thread.join()
 
     def _run(self) -> None:
+        try:
+            while not self._closing:
+                self._read_while_connected()
+        except Exception:
+            logger.critical("The reader of channel %s has died.", self._channel, exc_info=True)
+            self._on_death()
+
+    def _read_while_connected(self) -> None:
+        """With one consumer, until the end or until it is cut off from Kafka."""
         consumer = Consumer({**self._settings, "error_cb": self._on_error}, logger=logger)
         try:
             consumer.subscribe([self._topic], on_assign=self._on_assign)
@@ -84,12 +97,22 @@ class SharedChannel:
                 message = consumer.poll(LOOK)
                 if message is not None and message.error() is None and self._is_ours(message):
                     self._hand_over(consumer, message)
+                elif message is None and self._is_cut_off(consumer):
+                    self._counters.add_loss(
+                        "reader_restarts", f"that of channel {self._channel} was cut off from Kafka"
+                    )
+                    return
             self._give_back(consumer)
-        except Exception:
-            logger.critical("The reader of channel %s has died.", self._channel, exc_info=True)
-            self._on_death()
         finally:
             consumer.close()
+
+    def _is_cut_off(self, consumer: Consumer) -> bool:
+        """Looked at now and then, while nothing comes."""
+        now = time.monotonic()
+        if now - self._looked_at < REACH_INTERVAL:
+            return False
+        self._looked_at = now
+        return is_cut_off(consumer, self._client, self._topic)
 
     def _wait_for_demand(self, consumer: Consumer) -> bool:
         """Until then only the group is kept alive, and the messages stay for readers in other processes to come. False

@@ -38,9 +38,10 @@ class Topics:
     @property
     def admin(self) -> AdminClient:
         """Made on first use, as every handle."""
-        if self._admin is None:
-            self._admin = AdminClient(dict(self._client), logger=logger)
-        return self._admin
+        admin = self._admin  # another thread may drop it
+        if admin is None:
+            admin = self._admin = AdminClient(dict(self._client), logger=logger)
+        return admin
 
     def resolve(self, timeout: float) -> Mapping[str, Incarnation]:
         """The topics as Kafka has them now; blocks. Raises BrokerUnavailable, TopicMissing when one does not exist, or
@@ -67,6 +68,8 @@ class Topics:
         for name, answer in self._asked.items():
             if answer.exception() is None:
                 self._compare({name: _incarnation(answer.result())})
+            else:
+                self._admin = None  # a handle may be cut off for good (reach.py); the next one starts afresh
         self._asked = self.admin.describe_topics(TopicCollection(list(self._names)), request_timeout=5)
 
     def close(self) -> None:

@@ -43,14 +43,18 @@ def create_topics(bootstrap_servers: str, *, replication: int, topics: Mapping[s
             # Somebody else was quicker, with the same specification.
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise
-    _wait_until_led(admin, [TopicPartition(topic.topic, n) for topic in missing for n in range(topic.num_partitions)])
+    _wait_until_led(
+        bootstrap_servers, [TopicPartition(topic.topic, n) for topic in missing for n in range(topic.num_partitions)]
+    )
     return created
 
 
-def _wait_until_led(admin: AdminClient, partitions: list[TopicPartition]) -> None:
+def _wait_until_led(bootstrap_servers: str, partitions: list[TopicPartition]) -> None:
     """Return when every new partition answers: "created" comes before its leader is in place."""
     end, pause = monotonic() + TIMEOUT, Event()
     while True:
+        # A new handle each time: one that has asked too early finds no leaders for good (seen with librdkafka 2.16).
+        admin = AdminClient({"bootstrap.servers": bootstrap_servers})
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
         asked = admin.list_offsets(dict.fromkeys(partitions, latest), request_timeout=5)
         try:

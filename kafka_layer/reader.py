@@ -107,6 +107,7 @@ class Reader:
             except LayerError as error:
                 self._counters.add_loss("start_failures", error)
                 self._on_trouble(error)
+                self._topics.close()  # a handle that has asked too early may find no leaders for good
             if self._closing.wait(next(intervals)):
                 return None
 

@@ -12,6 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from kafka_layer.counters import Counters
 from kafka_layer.errors import LayerClosed, NotProduced, PublishFailed, RecordTooLarge
+from kafka_layer.reach import reaches_kafka
 from kafka_layer.received import position_of
 from kafka_layer.records import Position
 from kafka_layer.wakeups import Wakeups
@@ -34,7 +35,6 @@ SETTINGS: Mapping[str, Any] = {
 
 
 STUCK_AFTER = 5.0  # seconds of nothing but time-outs, after which another producer is tried
-REACH_TIMEOUT = 1.0  # seconds for Kafka to answer the other one; delivery reports wait so long
 
 
 class QueueFull(NotProduced):
@@ -126,12 +126,10 @@ class RecordProducer:
         cannot be reached by another one either, this one keeps what it still may deliver.
         """
         other = self._make()
-        try:
-            other.list_topics(timeout=REACH_TIMEOUT)
-        except KafkaException:
+        if reaches_kafka(other):
+            self._replace(other, f"nothing but time-outs for {STUCK_AFTER:g} s")
+        else:
             self._failing_since = None  # asked again when the next time-outs have lasted as long
-            return
-        self._replace(other, f"nothing but time-outs for {STUCK_AFTER:g} s")
 
     def _replace(self, other: Producer, reason: str) -> None:
         """Nothing more can be produced with this handle: go on with another one."""

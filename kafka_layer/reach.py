@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient
 
 logger = logging.getLogger(__name__)
 
-TIMEOUT = 1.0  # seconds for an answer
+TIMEOUT = 1.0  # seconds for an answer; whoever asks waits so long, and with it what its thread has to deliver
 
 
 def is_cut_off(handle: Consumer, client: Mapping[str, Any], topic: str) -> bool:

@@ -11,6 +11,7 @@ from websockets.exceptions import ConnectionClosed
 
 Frame = dict[str, Any]
 DEADLINE = 20.0  # seconds
+ANSWERS = ("ack", "error", "subscribed", "unsubscribed")
 
 
 class ChatClient:
@@ -20,6 +21,7 @@ class ChatClient:
         self.url = url.replace("http", "ws", 1) + "/ws"
         self.token = token
         self.frames: list[Frame] = []
+        self._answers: dict[str, Frame] = {}
         self.close_code: int | None = None
         self._arrived = asyncio.Condition()
         self._socket: ClientConnection | None = None
@@ -54,6 +56,8 @@ class ChatClient:
     async def _keep(self, frame: Frame) -> None:
         async with self._arrived:
             self.frames.append(frame)
+            if frame["type"] in ANSWERS and "id" in frame:
+                self._answers.setdefault(frame["id"], frame)
             self._arrived.notify_all()
 
     async def send(self, frame: Frame | str | bytes) -> None:
@@ -77,10 +81,7 @@ class ChatClient:
 
     async def answer(self, id: str) -> Frame:
         """The answer to the frame with this id."""
-        answers = ("ack", "error", "subscribed", "unsubscribed")
-        return await self.until(
-            lambda self: next((f for f in self.frames if f.get("id") == id and f["type"] in answers), None)
-        )
+        return await self.until(lambda self: self._answers.get(id))
 
     async def ask(self, frame: Frame) -> Frame:
         """Send a frame and wait for its answer."""

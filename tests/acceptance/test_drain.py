@@ -14,7 +14,7 @@ from tests.acceptance.chat import Chat, create_room
 from tests.acceptance.client import ChatClient
 from tests.acceptance.processes import Web
 
-PEOPLE = 100
+PEOPLE = 200
 TALKERS = 10
 
 

@@ -3,7 +3,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8000
 WEB ?= 1
-ROUNDS ?= 20
 
 .DEFAULT_GOAL := help
 .PHONY: help run test lint types audit load bench wheel soak cluster clean
@@ -39,7 +38,7 @@ wheel: $(VENV)/installed ## the channel layer as a package of its own, in dist/
 	@$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist ./kafka_layer && ls dist/*.whl
 
 soak: $(VENV)/installed ## the long runs (ROUNDS, SCENARIOS); the figures go into docs/soak.md
-	@$(BIN)/python -m tests.soak --rounds $(ROUNDS) $(SCENARIOS)
+	@$(BIN)/python -m tests.soak $(if $(ROUNDS),--rounds $(ROUNDS)) $(SCENARIOS)
 
 cluster: $(VENV)/installed ## three Kafka brokers to try faults on; Ctrl-C ends them
 	@$(BIN)/python -m devstack.cluster .data/cluster

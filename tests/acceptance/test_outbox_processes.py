@@ -1,10 +1,12 @@
 """Pollers as real processes: paused, killed and stopped."""
 
 import os
+import random
 import signal
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Event
 from time import monotonic
 from urllib.parse import urlsplit
 
@@ -14,11 +16,22 @@ from django.db import connection
 from outbox.lease import LOCK_NAME
 from outbox.models import OutboxEvent, OutboxLease
 from tests.acceptance.processes import Process, free_port, wait_for
-from tests.integration.outbox_support import all_sent, assert_whole, commit_events, make_redis, reading, thing_table
+from tests.integration.outbox_support import (
+    Flow,
+    all_sent,
+    assert_whole,
+    commit_events,
+    committed,
+    make_redis,
+    reading,
+    thing_table,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 Start = Callable[..., Process]
+# `make soak` has more.
+KILLS = int(os.environ.get("KILLS", "5"))
 
 
 @pytest.fixture
@@ -40,6 +53,14 @@ def start(transactional_db: None, tmp_path: Path) -> Iterator[Start]:
             process.kill()
 
 
+def count_sent() -> int:
+    return OutboxEvent.objects.exclude(sent_at=None).count()
+
+
+def all_unsent() -> bool:
+    return count_sent() == 0
+
+
 def holder_is_new(epoch: int) -> bool:
     lease = OutboxLease.objects.filter(id=1).first()
     return lease is not None and lease.epoch > epoch and lease.holder != ""
@@ -57,7 +78,7 @@ def test_a_holder_that_slept_past_its_lease_is_fenced_and_counted(start: Start) 
     events = commit_events(5, things=10)
     port = free_port()
     with reading() as reader:
-        sleeper = start("sleeper", "-m", "tests.acceptance.pausing_poller", "2", str(port))
+        sleeper = start("sleeper", "-m", "tests.acceptance.halting_poller", "2", str(port), "acknowledged", "SIGSTOP")
         reader.read_all({event.id for event in events})
         assert not OutboxEvent.objects.exclude(sent_at=None).exists()
         epoch = OutboxLease.objects.get().epoch
@@ -74,6 +95,48 @@ def test_a_holder_that_slept_past_its_lease_is_fenced_and_counted(start: Start) 
     assert len(reader.records) == len(events) + 50, "The sleeper's batch was produced twice."
     assert_whole(reader.versions_seen(), events)
     sleeper.stop()
+
+
+@pytest.mark.parametrize("point", ["read", "produced", "acknowledged"])
+def test_a_holder_killed_in_the_middle_of_a_batch_costs_nothing(start: Start, point: str) -> None:
+    """At each point between reading rows and marking them: the next one sends what is not marked."""
+    events = commit_events(5, things=10)
+    with reading() as reader:
+        dying = start("dying", "-m", "tests.acceptance.halting_poller", "2", str(free_port()), point, "SIGKILL")
+        wait_for(dying.has_ended, "the kill")
+        assert all_unsent(), "It was to die before it marks."
+        start("other")
+        reader.read_all({event.id for event in events})
+        wait_for(all_sent, "the marks")
+        reader.read_to_end()
+    assert_whole(reader.versions_seen(), events)
+    repeats = len(reader.records) - len(events)
+    assert repeats == {"read": 0, "acknowledged": 50}.get(point, repeats)
+
+
+@pytest.mark.timeout(120 + 15 * KILLS)
+def test_pollers_killed_at_random_moments_of_a_flow_lose_nothing_and_invent_nothing(start: Start) -> None:
+    """5,000 rows flow, some transactions are rolled back, and whoever holds the lease dies again and again."""
+    seed = random.randrange(10**6)
+    print(f"seed {seed}, {KILLS} kills")
+    chance = random.Random(seed)
+    with reading() as reader:
+        holder = start("poller-0")
+        with Flow() as flow:
+            for number in range(1, KILLS + 1):
+                sent = count_sent()
+                wait_for(lambda sent=sent: count_sent() > sent, "marks")
+                Event().wait(chance.uniform(0, 1))
+                holder.kill()
+                holder = start(f"poller-{number}")
+            wait_for(lambda: flow.commits >= 5_000, "5,000 rows")
+        events = committed()
+        reader.read_all({event.id for event in events})
+        wait_for(all_sent, "the marks")
+        reader.read_to_end()
+    published = {envelope.id for envelope, _ in reader.records}
+    assert published == {str(event.id) for event in events}, "Something was published without a commit."
+    assert_whole(reader.versions_seen(), events)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])

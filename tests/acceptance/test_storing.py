@@ -12,8 +12,8 @@ from tests.acceptance.chat import Chat
 from tests.acceptance.load import Load
 from tests.acceptance.processes import wait_for
 
-# `SOAK_KILLS=30` is the long form.
-KILLS = int(os.environ.get("SOAK_KILLS", "5"))
+# `make soak` has more.
+KILLS = int(os.environ.get("KILLS", "5"))
 
 
 @pytest.mark.timeout(120 + 30 * KILLS)

@@ -3,16 +3,17 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from threading import Thread
+from itertools import count
+from threading import Event, Thread
 from time import monotonic
-from typing import Any
+from typing import Any, Self
 from uuid import UUID, uuid4
 
 import psycopg
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 from django.conf import settings
-from django.db import connection, models, transaction
+from django.db import Error, connection, models, transaction
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -76,8 +77,50 @@ def commit_events(count: int, *, things: int = 1) -> list[OutboxEvent]:
     return events
 
 
+class Flow:
+    """`with Flow() as flow`: meanwhile a thread records about `rate` events a second of 20 things, each in its own
+    transaction, and rolls every tenth one back. It goes on after a failure of the database; the rows in the outbox are
+    what was committed."""
+
+    def __init__(self, *, rate: float = 500.0) -> None:
+        self.commits = 0
+        self._pause = 1 / rate
+        self._finished = Event()
+        self._thread = Thread(target=self._run, name="flow", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._finished.set()
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive(), "The flow did not end."
+
+    def _run(self) -> None:
+        things: list[Thing] = []
+        for number in count():
+            if self._finished.wait(self._pause):
+                break
+            try:
+                if len(things) < 20:
+                    things.append(Thing.objects.create())
+                with transaction.atomic(durable=True):
+                    record(things[number % len(things)])
+                    transaction.set_rollback(number % 10 == 0)
+                self.commits += number % 10 != 0
+            except Error:
+                connection.close()
+        connection.close()
+
+
 def all_sent() -> bool:
     return not OutboxEvent.objects.filter(sent_at=None).exists()
+
+
+def committed() -> list[OutboxEvent]:
+    """All rows, in the order of the versions."""
+    return list(OutboxEvent.objects.order_by("version"))
 
 
 def assert_whole(versions: dict[str, list[int]], events: list[OutboxEvent]) -> None:
@@ -99,9 +142,10 @@ class Reader:
             "fetch.wait.max.ms": 20,
         }
         self._consumer = Consumer(config)
-        partitions = self._consumer.list_topics(topic, timeout=PATIENCE).topics[topic].partitions
-        ends = [self._consumer.get_watermark_offsets(TopicPartition(topic, n), PATIENCE)[1] for n in partitions]
-        self._consumer.assign([TopicPartition(topic, n, end) for n, end in zip(partitions, ends, strict=True)])
+        self._topic = topic
+        # Partition → the next offset to read.
+        self._positions = self._ends()
+        self._consumer.assign([TopicPartition(topic, number, end) for number, end in self._positions.items()])
         # Everything read so far, repeats included: (envelope, headers).
         self.records: list[tuple[Envelope, dict[str, bytes]]] = []
 
@@ -109,6 +153,7 @@ class Reader:
         message = self._consumer.poll(timeout)
         for received in [] if message is None else [message, *self._consumer.consume(500, 0)]:
             assert received.error() is None, received.error()
+            self._positions[received.partition()] = received.offset() + 1
             self.records.append((Envelope.decode(received.value()), dict(received.headers())))
 
     def read_all(self, ids: set[UUID]) -> None:
@@ -117,6 +162,25 @@ class Reader:
         while missing := {str(id) for id in ids} - {envelope.id for envelope, _ in self.records}:
             assert monotonic() < end, f"{len(missing)} of {len(ids)} events are not in Kafka."
             self.read(0.1)
+
+    def read_to_end(self) -> None:
+        """Read everything that is in the topic now."""
+        for number, end in self._ends().items():
+            patience = monotonic() + PATIENCE
+            while self._positions[number] < end:
+                assert monotonic() < patience, f"{self._topic}[{number}] was not read up to {end}."
+                self.read(0.1)
+
+    def _ends(self) -> dict[int, int]:
+        """The end of each partition. Kafka may have been started just now, and its partitions have no leader yet."""
+        patience = monotonic() + PATIENCE
+        while True:
+            try:
+                numbers = self._consumer.list_topics(self._topic, timeout=PATIENCE).topics[self._topic].partitions
+                places = {number: TopicPartition(self._topic, number) for number in numbers}
+                return {n: self._consumer.get_watermark_offsets(place, 5)[1] for n, place in places.items()}
+            except KafkaException:
+                assert monotonic() < patience, f"{self._topic} has no leaders."
 
     def versions_seen(self) -> dict[str, list[int]]:
         """What a reader that drops version ≤ seen keeps, by subject."""

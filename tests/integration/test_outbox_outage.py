@@ -1,11 +1,9 @@
 """Kafka goes away in the middle of a flow of events, and comes back."""
 
 from collections.abc import Iterator
-from threading import Event, Thread
 
 import pytest
 from django.conf import settings
-from django.db import connection, transaction
 
 from devstack import DevStack
 from events.provisioning import create_topics
@@ -13,13 +11,13 @@ from outbox.lease import LOCK_NAME
 from outbox.models import OutboxEvent
 from tests.acceptance.processes import wait_for
 from tests.integration.outbox_support import (
-    Thing,
+    Flow,
     all_sent,
     assert_whole,
+    committed,
     make_poller,
     make_redis,
     reading,
-    record,
     running,
     thing_table,
 )
@@ -43,37 +41,18 @@ def things(transactional_db: None, broker: DevStack, monkeypatch: pytest.MonkeyP
         yield
 
 
-def record_until(finished: Event, events: list[OutboxEvent]) -> None:
-    """Commit about 200 events a second of 20 aggregates."""
-    try:
-        things = [Thing.objects.create() for _ in range(20)]
-        while not finished.is_set():
-            for thing in things:
-                with transaction.atomic(durable=True):
-                    events.append(record(thing))
-                finished.wait(0.005)
-    finally:
-        connection.close()
-
-
 @pytest.mark.parametrize("way", ["stop", "kill"])
 def test_a_broker_outage_loses_nothing_and_keeps_each_aggregates_order(broker: DevStack, way: str) -> None:
     """Rows wait without using up their attempts, and afterwards readers have seen each event once, in order."""
-    events: list[OutboxEvent] = []
-    finished = Event()
-    writer = Thread(target=record_until, args=(finished, events))
     with reading() as reader, running(make_poller()):
-        writer.start()
-        try:
+        with Flow(rate=200):
             wait_for(lambda: OutboxEvent.objects.exclude(sent_at=None).count() > 50, "a flow")
             getattr(broker, way)("kafka")
             wait_for(lambda: OutboxEvent.objects.exclude(last_error="").exists(), "the outage to be noticed")
             broker.start("kafka")
             sent = OutboxEvent.objects.exclude(sent_at=None).count()
             wait_for(lambda: OutboxEvent.objects.exclude(sent_at=None).count() > sent, "the flow again")
-        finally:
-            finished.set()
-            writer.join()
+        events = committed()
         reader.read_all({event.id for event in events})
         wait_for(all_sent, "the marks")
     assert_whole(reader.versions_seen(), events)

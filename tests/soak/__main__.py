@@ -25,12 +25,12 @@ FOLDER = ROOT / ".data" / "soak"
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("scenarios", nargs="*", help=f"of {', '.join(s.name for s in SCENARIOS)}; all of them if none")
-    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--rounds", type=int, help="instead of each scenario's own number")
     arguments = parser.parse_args()
     chosen = [s for s in SCENARIOS if s.name in arguments.scenarios or not arguments.scenarios]
     if len(chosen) < len(arguments.scenarios):
         parser.error(f"{' '.join(arguments.scenarios)}: not all of these are scenarios")
-    return max([soak(scenario, arguments.rounds) for scenario in chosen])
+    return max([soak(scenario, arguments.rounds or scenario.rounds) for scenario in chosen])
 
 
 def soak(scenario: Scenario, count: int) -> int:
@@ -64,7 +64,11 @@ def run_round(scenario: Scenario, number: int) -> Round:
     prefix = FOLDER / f"{scenario.name}-{number}"
     results, log = prefix.with_suffix(".xml"), prefix.with_suffix(".log")
     results.unlink(missing_ok=True)
-    settings = {"TEST_DATA": str(FOLDER), "TEST_BROKERS": str(scenario.brokers), "TEST_SEED": str(seed)}
+    settings = {
+        "TEST_DATA": str(FOLDER),
+        "TEST_BROKERS": str(scenario.brokers),
+        "TEST_SEED": str(seed),
+    } | scenario.settings
     options = ["-rA", "-p", "no:cacheprovider", f"--junitxml={results}", "-o", "junit_family=xunit1"]
     with log.open("w") as output:
         subprocess.run(

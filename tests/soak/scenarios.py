@@ -2,8 +2,8 @@
 `soak_*.py`, which `make test` does not collect.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -15,7 +15,9 @@ class Scenario:
 
     name: str
     brokers: int
-    tests: Sequence[str]  # paths from the project's folder
+    tests: Sequence[str]  # of pytest: paths from the project's folder, or single tests
+    rounds: int = 20
+    settings: Mapping[str, str] = field(default_factory=dict)  # environment variables that make the tests longer
 
 
 def _layer_tests(*, without: str) -> list[str]:
@@ -26,4 +28,22 @@ def _layer_tests(*, without: str) -> list[str]:
 SCENARIOS = (
     Scenario("layer-1", 1, _layer_tests(without="test_kafka_layer_cluster.py")),
     Scenario("layer-3", 3, _layer_tests(without="test_kafka_layer_faults.py")),
+    Scenario(
+        "event-consumer-kills",
+        1,
+        [
+            "tests/acceptance/test_storing.py::test_each_acknowledged_message_is_stored_once_though_the_event_consumer_is_killed"
+        ],
+        rounds=1,
+        settings={"KILLS": "30"},
+    ),
+    Scenario(
+        "poller-kills",
+        1,
+        [
+            "tests/acceptance/test_outbox_processes.py::test_pollers_killed_at_random_moments_of_a_flow_lose_nothing_and_invent_nothing"
+        ],
+        rounds=1,
+        settings={"KILLS": "50"},
+    ),
 )

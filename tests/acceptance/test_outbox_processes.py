@@ -5,14 +5,19 @@ import random
 import signal
 import urllib.request
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from threading import Event
 from time import monotonic
 from urllib.parse import urlsplit
 
 import pytest
-from django.db import connection
+from django.db import Error, connection
+from django.db.models import Min
+from django.utils import timezone
 
+from devstack import DevStack
+from devstack.state import SERVICES
 from outbox.lease import LOCK_NAME
 from outbox.models import OutboxEvent, OutboxLease
 from tests.acceptance.processes import Process, free_port, wait_for
@@ -51,6 +56,16 @@ def start(transactional_db: None, tmp_path: Path) -> Iterator[Start]:
         yield start
         for process in processes:
             process.kill()
+
+
+def first_mark_after(moment: datetime) -> datetime | None:
+    """None, too, while the database does not answer."""
+    try:
+        first: datetime | None = OutboxEvent.objects.filter(sent_at__gt=moment).aggregate(first=Min("sent_at"))["first"]
+    except Error:
+        connection.close()
+        return None
+    return first
 
 
 def count_sent() -> int:
@@ -136,6 +151,34 @@ def test_pollers_killed_at_random_moments_of_a_flow_lose_nothing_and_invent_noth
         reader.read_to_end()
     published = {envelope.id for envelope, _ in reader.records}
     assert published == {str(event.id) for event in events}, "Something was published without a commit."
+    assert_whole(reader.versions_seen(), events)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_that_is_away_in_the_middle_of_a_flow_costs_nothing(
+    start: Start, stack: DevStack, service: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """For ten seconds; then the poller goes on by itself."""
+    with reading() as reader:
+        start("poller")
+        with Flow():
+            wait_for(lambda: count_sent() > 50, "a flow")
+            stack.stop(service)
+            Event().wait(10)
+            stack.start(service)
+            back = timezone.now()
+            wait_for(lambda: first_mark_after(back), "marks again")
+            first = first_mark_after(back)
+        events = committed()
+        reader.read_all({event.id for event in events})
+        wait_for(all_sent, "the marks")
+        reader.read_to_end()
+    assert first is not None
+    with capsys.disabled():
+        print(
+            f"\n{service} away for 10 s: rows are marked again {(first - back).total_seconds():.1f} s after its return"
+        )
+    assert {envelope.id for envelope, _ in reader.records} == {str(event.id) for event in events}
     assert_whole(reader.versions_seen(), events)
 
 

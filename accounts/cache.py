@@ -1,7 +1,7 @@
 """Redis `user:{id}`, filled only from the topic `chat.user.created`; it may be lost and is never the truth."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, cast
 
 import orjson
 import redis
@@ -10,31 +10,76 @@ from events.consumer import ReceivedRecord
 from events.envelope import Envelope, InvalidRecord
 from events.schemas import EventType
 
-# Sets KEYS[1] to ARGV[2] unless it holds a version that is not older than ARGV[1]. Repeats and late records change
-# nothing.
+# Gives KEYS[1] the version ARGV[1] and the data ARGV[2] ('': it is gone, kept in mind for ARGV[3] seconds) unless it
+# holds a version that is not older. Repeats and late records change nothing.
 WRITE_NEWER = """
 local held = redis.call('HGET', KEYS[1], 'version')
-if held and tonumber(held) >= tonumber(ARGV[1]) then return 0 end
-redis.call('HSET', KEYS[1], 'version', ARGV[1], 'data', ARGV[2])
+if held and tonumber(held) >= tonumber(ARGV[1]) then return end
+redis.call('HSET', KEYS[1], 'version', ARGV[1])
+if ARGV[2] == '' then
+    redis.call('HDEL', KEYS[1], 'data')
+    redis.call('EXPIRE', KEYS[1], ARGV[3])
+else
+    redis.call('HSET', KEYS[1], 'data', ARGV[2])
+end
+"""
+# Answers 0 when a newer event of KEYS[1] than ARGV[1] was noted before.
+NOTE_EVENT = """
+local noted = redis.call('HGET', KEYS[1], 'event')
+if noted and tonumber(noted) > tonumber(ARGV[1]) then return 0 end
+redis.call('HSET', KEYS[1], 'event', ARGV[1])
 return 1
 """
+GRAVE = 7 * 86_400  # seconds; older records are not in the topics any more
+
+
+class Entry(NamedTuple):
+    """What a key is to hold; `data` None: what it told of is gone."""
+
+    key: str
+    version: int
+    data: Mapping[str, Any] | None
 
 
 class VersionedCache:
-    """Hashes `version`, `data` (JSON) in Redis, where an old version never overwrites a newer one."""
+    """Hashes `version`, `data` (JSON) in Redis, where an old version never overwrites a newer one. Everything raises
+    `redis.RedisError`."""
 
     def __init__(self, redis_url: str, **redis_options: Any) -> None:
         self._redis = redis.Redis.from_url(redis_url, **redis_options)
 
-    def write(self, entries: Mapping[str, tuple[int, Mapping[str, Any]]]) -> None:
-        """Write key → (version, data) in one round trip. Raises `redis.RedisError`."""
+    def write(self, entries: Iterable[Entry]) -> None:
+        """In one round trip, like the next one."""
         pipeline = self._redis.pipeline(transaction=False)
-        for key, (version, data) in entries.items():
-            pipeline.eval(WRITE_NEWER, 1, key, version, orjson.dumps(data))
+        for key, version, data in entries:
+            pipeline.eval(WRITE_NEWER, 1, key, version, b"" if data is None else orjson.dumps(data), GRAVE)
         pipeline.execute()
 
+    def note_events(self, events: Sequence[tuple[str, int]]) -> list[bool]:
+        """Note the versions of events of keys that were written; for each, whether none newer was noted before. A
+        repeat of the newest one is no older one: whoever reads it may have died before it was handled."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for key, version in events:
+            pipeline.eval(NOTE_EVENT, 1, key, version)
+        return [answer == 1 for answer in pipeline.execute()]
+
+    def held(self, prefix: str) -> Iterator[list[str]]:
+        """The keys that begin so and hold data, some of them at a time and some perhaps twice; read in many round
+        trips."""
+        cursor = 0
+        while True:
+            cursor, keys = self._redis.scan(cursor, match=f"{prefix}*", count=1000)
+            pipeline = self._redis.pipeline(transaction=False)
+            for key in keys:
+                pipeline.hexists(key, "data")
+            yield [
+                cast(bytes, key).decode() for key, has_data in zip(keys, pipeline.execute(), strict=True) if has_data
+            ]
+            if cursor == 0:
+                return
+
     def forget(self, keys: Iterable[str]) -> None:
-        """Delete entries; the next write of a key counts, whatever its version. Raises `redis.RedisError`."""
+        """Delete entries; the next write of a key counts, whatever its version."""
         for key in keys:
             self._redis.delete(key)
 
@@ -50,15 +95,19 @@ class UserCacheHandler:
 
     def store(self, records: Sequence[ReceivedRecord]) -> None:
         envelopes = [decode_versioned(record, EventType.USER_CREATED) for record in records]
-        self._cache.write({f"user:{e.data['id']}": (e.version or 0, e.data) for e in envelopes})
+        self._cache.write(Entry(user_key(e.data["id"]), e.version or 0, e.data) for e in envelopes)
 
     def skip(self, record: ReceivedRecord) -> None:
         """Kafka's committed offset says all."""
 
 
-def decode_versioned(record: ReceivedRecord, type: EventType) -> Envelope:
-    """The envelope of a record that must be of this type and have a version; raise `InvalidRecord`."""
+def user_key(username: str) -> str:
+    return f"user:{username}"
+
+
+def decode_versioned(record: ReceivedRecord, *types: EventType) -> Envelope:
+    """The envelope of a record that must be of one of these types and have a version; raise `InvalidRecord`."""
     envelope = Envelope.decode(record.value)
-    if envelope.type != type or envelope.version is None:
+    if envelope.type not in types or envelope.version is None:
         raise InvalidRecord(f"{envelope.type} with the version {envelope.version} does not belong on {record.topic}.")
     return envelope

@@ -97,10 +97,16 @@ def deactivate_user(*, user: User) -> None:
 # Steps, for the services above and for the admin, whose own transaction holds row and outbox row.
 
 
+def user_state(user: User) -> dict[str, Any]:
+    """A person as events tell it."""
+    return {"id": user.username, "created": time_text(user.created_at)}
+
+
 def add_user_step(user: User) -> None:
     user.save(force_insert=True)
-    data = {"id": user.username, "created": time_text(user.created_at)}
-    record_event(aggregate=user, topic=Topic.USER_CREATED, key=user.username, type=EventType.USER_CREATED, data=data)
+    record_event(
+        aggregate=user, topic=Topic.USER_CREATED, key=user.username, type=EventType.USER_CREATED, data=user_state(user)
+    )
 
 
 def save_user_step(user: User, *, fields: Collection[str]) -> None:

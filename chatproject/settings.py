@@ -134,8 +134,8 @@ def _database(url: str) -> dict[str, object]:
             "connect_timeout": 3,
             "tcp_user_timeout": 5000,
             "options": "-c statement_timeout=10000 -c lock_timeout=5000 -c idle_in_transaction_session_timeout=15000",
-            # The pool waits twice as long after each attempt to connect and asks nobody: one that goes on for longer than
-            # two seconds would hold up what comes after an outage for as long as that lasted.
+            # The pool doubles its wait after each attempt to connect, whoever asks meanwhile: if it went on for longer
+            # than two seconds, everybody would wait after an outage for as long as that lasted.
             "pool": {"min_size": 1, "max_size": 8, "timeout": 3, "max_waiting": 256, "reconnect_timeout": 2},
             **dict(parse_qsl(parts.query)),
         },

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from django.db.models import OuterRef, Subquery
 from redis.exceptions import RedisError
 
-from accounts.cache import VersionedCache
+from accounts.cache import Entry, VersionedCache
 from events.envelope import time_text
 from messaging import protocol
 from messaging.cursor import Cursor
@@ -15,6 +16,7 @@ from messaging.frames import frame_of_row
 from messaging.models import Message
 from messaging.protocol import Frame
 from rooms.figures import last_message_key
+from rooms.models import Room
 
 if TYPE_CHECKING:
     from messaging.storage import Row
@@ -38,22 +40,33 @@ class LastMessages:
             for row in rows
             if row.seq is not None
         }
-        newest |= {
-            row.room_id: (_version(row.changed.epoch, row.changed.offset), frame_of_row(row))
-            for row in changed
-            if row.changed is not None
-        }
+        newest |= {row.room_id: (_version(*_place(row)), frame_of_row(row)) for row in changed}
         if not newest or monotonic() < self._rest_until:
             return
         try:
-            self._cache.write({last_message_key(room): entry for room, entry in newest.items()})
+            self._cache.write(Entry(last_message_key(room), *entry) for room, entry in newest.items())
         except RedisError as error:
             self._rest_until = monotonic() + REST
             logger.warning("The last messages of %d rooms are not in Redis: %s", len(newest), error)
 
+    def rebuild(self, rooms: Sequence[int]) -> None:
+        """Write the entries of these rooms anew from their rows. Raises `redis.RedisError`."""
+        said = Message.objects.filter(room=OuterRef("pk"), kind=Message.Kind.MESSAGE).order_by("-epoch", "-offset")
+        last = Room.objects.filter(pk__in=rooms).annotate(last=Subquery(said.values("pk")[:1])).values("last")
+        self._cache.write(
+            Entry(last_message_key(row.room_id), _version(*_place(row)), frame_of_row(row))
+            for row in Message.objects.filter(pk__in=last)
+        )
+
     def forget(self, rooms: Iterable[int]) -> None:
         """No message of these rooms is left. Raises `redis.RedisError`: what was purged must not live on here."""
         self._cache.forget(map(last_message_key, rooms))
+
+
+def _place(row: Message) -> tuple[int, int]:
+    """Epoch and offset of what made the row as it is."""
+    place = row.changed or row.cursor
+    return place.epoch, place.offset
 
 
 def _version(epoch: int, offset: int) -> int:

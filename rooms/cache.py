@@ -1,14 +1,17 @@
-"""Redis `room:{id}`, filled only from the topic `chat.room.created`; when it is written the room list is told."""
+"""Redis `room:{id}`, filled from the topic `chat.room.created`; when it is written the room list is told."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from accounts.cache import VersionedCache, decode_versioned
+from accounts.cache import Entry, VersionedCache, decode_versioned
 from events.consumer import ReceivedRecord
 from events.envelope import Envelope
 from events.producing import ConfirmingProducer, OutgoingRecord
 from events.schemas import EventType
 from events.topics import Topic
 from rooms.services import ROOM_LIST
+
+STATES = (EventType.ROOM_CREATED, EventType.ROOM_UPDATED, EventType.ROOM_DELETED)
 
 
 class RoomCacheHandler:
@@ -22,10 +25,12 @@ class RoomCacheHandler:
         return None
 
     def store(self, records: Sequence[ReceivedRecord]) -> None:
-        """First the cache, then the notification: who is told of a room finds it."""
-        envelopes = [decode_versioned(record, EventType.ROOM_CREATED) for record in records]
-        self._cache.write({f"room:{e.data['id']}": (e.version or 0, e.data) for e in envelopes})
-        self._notify(envelopes)
+        """First the cache, then the notification: who is told of a room finds it. Of what a newer event has overtaken
+        (a poller that slept may produce its last batch again) nobody is told."""
+        envelopes = [decode_versioned(record, *STATES) for record in records]
+        self._cache.write(Entry(_key(e), e.version or 0, _state(e)) for e in envelopes)
+        current = self._cache.note_events([(_key(e), e.version or 0) for e in envelopes])
+        self._notify([envelope for envelope, is_current in zip(envelopes, current, strict=True) if is_current])
 
     def skip(self, record: ReceivedRecord) -> None:
         """Kafka's committed offset says all."""
@@ -37,3 +42,15 @@ class RoomCacheHandler:
             for e in envelopes
         ]
         self._producer.produce(Topic.ROOM_NOTIFICATION.value, records)
+
+
+def room_key(room: int) -> str:
+    return f"room:{room}"
+
+
+def _key(envelope: Envelope) -> str:
+    return room_key(envelope.data["id"])
+
+
+def _state(envelope: Envelope) -> Mapping[str, Any] | None:
+    return None if envelope.type == EventType.ROOM_DELETED else envelope.data

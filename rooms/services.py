@@ -133,14 +133,14 @@ def add_room_step(room: Room) -> None:
     """Insert a room and its owner's membership."""
     room.save(force_insert=True)
     Membership.objects.create(room=room, user=room.owner, role=Role.OWNER)
-    _record(room, Topic.ROOM_CREATED, str(room.pk), EventType.ROOM_CREATED, room_state(room))
+    _record_state(room, EventType.ROOM_CREATED, room_state(room))
     record_access_change(user=room.owner, room_id=room.pk, reason="added")
 
 
 def save_room_step(room: Room, *, by: User) -> None:
     """Save a renamed room and say so, in its log and to the room list."""
     room.save(update_fields=["name"])
-    _record(room, Topic.ROOM_NOTIFICATION, ROOM_LIST, EventType.ROOM_UPDATED, room_state(room))
+    _record_state(room, EventType.ROOM_UPDATED, room_state(room))
     _record_notice(room, "renamed", name=room.name, by=by.username)
 
 
@@ -157,7 +157,7 @@ def delete_room_step(room: Room) -> None:
     members = list(User.objects.filter(memberships__room=room).order_by("pk"))
     for member in members:
         record_access_event(user=member, room_id=pk, reason="deleted")
-    _record(room, Topic.ROOM_NOTIFICATION, ROOM_LIST, EventType.ROOM_DELETED, {"id": pk, "kind": room.kind})
+    _record_state(room, EventType.ROOM_DELETED, {"id": pk, "kind": room.kind})
     room.delete()
     record_access_rows(members, room_id=pk, reason="deleted")
 
@@ -249,6 +249,11 @@ def _record_notice(room: Room, event: str, **details: str | None) -> None:
     """A system message in the room's log; its id will be the outbox row's."""
     data = {"room": room.pk, "event": event, **details}
     _record(room, Topic.MESSAGE_CREATED, f"room.{room.pk}", EventType.NOTICE_CREATED, data)
+
+
+def _record_state(room: Room, type: EventType, data: Mapping[str, Any]) -> None:
+    """All that becomes of a room takes one way, through Redis to the room list: a name never comes before its room."""
+    _record(room, Topic.ROOM_CREATED, str(room.pk), type, data)
 
 
 def _record(room: Room, topic: Topic, key: str, type: EventType, data: Mapping[str, Any]) -> None:

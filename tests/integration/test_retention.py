@@ -9,7 +9,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.utils import timezone
 
-from accounts.cache import VersionedCache
+from accounts.cache import Entry, VersionedCache
 from messaging.cursor import Cursor
 from messaging.history import is_whole_behind, newest_page
 from messaging.models import Message
@@ -79,7 +79,7 @@ def test_the_room_list_forgets_a_last_message_that_was_purged() -> None:
     gone, kept = make_room(), make_room()
     for room in (gone, kept):
         fill_room(room, 10)
-        cache.write({last_message_key(room.pk): (1, {"text": "said"})})
+        cache.write([Entry(last_message_key(room.pk), 1, {"text": "said"})])
     Message.objects.filter(room=kept, seq=10).update(time=timezone.now())
     call_command("purge_messages", "--days", "1", stdout=StringIO())
     known = figures.read([gone.pk, kept.pk])

@@ -9,7 +9,7 @@ from django.conf import settings as project
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from accounts.cache import VersionedCache
+from accounts.cache import Entry, VersionedCache
 from accounts.models import User
 from rooms import api, services
 from rooms.figures import RoomFigures, last_message_key
@@ -134,8 +134,8 @@ def test_figures_come_from_redis(alice: User, bob: User, store: Any) -> None:
     first, second = make_rooms(alice, 2)
     services.join_room(room_id=first.pk, user=bob)
     cache = VersionedCache(project.REDIS_URL, **project.REDIS_OPTIONS)
-    cache.write({last_message_key(first.pk): (2, {"text": "new"})})
-    cache.write({last_message_key(first.pk): (1, {"text": "old"})})
+    cache.write([Entry(last_message_key(first.pk), 2, {"text": "new"})])
+    cache.write([Entry(last_message_key(first.pk), 1, {"text": "old"})])
     sessions, people = keys_of(first.pk)
     for user, session in [("alice", "s1"), ("alice", "s2"), ("bob", "s3")]:
         store.zadd(sessions, {member_of(user, session): 2**52})

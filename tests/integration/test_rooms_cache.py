@@ -10,14 +10,18 @@ import pytest
 import redis
 from confluent_kafka import KafkaException
 from django.conf import settings
+from django.core.management import call_command
 
-from accounts.cache import UserCacheHandler, VersionedCache
+from accounts.cache import Entry, UserCacheHandler, VersionedCache
 from events import producing
 from events.consumer import ReceivedRecord
 from events.envelope import Envelope, InvalidRecord
 from events.schemas import EventType
 from events.topics import Topic
 from rooms.cache import RoomCacheHandler
+from rooms.figures import last_message_key
+from rooms.services import room_state
+from tests.integration.history_support import fill_room, make_room
 from tests.integration.outbox_support import reading
 
 TIME = "2026-11-23T10:00:00.000Z"
@@ -51,10 +55,12 @@ def user_created(username: str, version: int | None, created: str = TIME) -> Env
 
 
 def room_created(room: int, version: int, name: str = "Lobby") -> Envelope:
-    data = {"id": room, "name": name, "kind": "public", "owner": "alice", "created": TIME}
-    subject = f"room/{room}"
+    return of_room(EventType.ROOM_CREATED, room, version, name=name, kind="public", owner="alice", created=TIME)
+
+
+def of_room(type: EventType, room: int, version: int, **data: Any) -> Envelope:
     return Envelope(
-        id=str(uuid4()), type=EventType.ROOM_CREATED, subject=subject, time=TIME, version=version, data=data
+        id=str(uuid4()), type=type, subject=f"room/{room}", time=TIME, version=version, data={"id": room, **data}
     )
 
 
@@ -115,9 +121,56 @@ def test_who_is_told_of_a_room_finds_it(cache: VersionedCache, store: Any) -> No
     }  # fmt: skip
 
 
+def test_a_renamed_and_deleted_room_is_told_in_order_and_leaves_redis(cache: VersionedCache, store: Any) -> None:
+    """What comes late, after the deletion, does not bring it back, and nobody is told of it."""
+    handler = RoomCacheHandler(cache, settings.KAFKA_BOOTSTRAP_SERVERS)
+    created = room_created(700001, 1)
+    renamed = of_room(EventType.ROOM_UPDATED, 700001, 2, **{**created.data, "name": "Hall"})
+    deleted = of_room(EventType.ROOM_DELETED, 700001, 4, kind="public")
+    with reading(Topic.ROOM_NOTIFICATION) as reader:
+        handler.store([record(envelope, Topic.ROOM_CREATED) for envelope in (created, renamed)])
+        assert held(store, "room:700001") == (2, renamed.data)
+        handler.store([record(deleted, Topic.ROOM_CREATED)])
+        handler.store([record(envelope, Topic.ROOM_CREATED) for envelope in (renamed, deleted)])
+        assert store.hmget("room:700001", "version", "data") == [b"4", None]
+        reader.read_all({UUID(deleted.id)})
+        reader.read_to_end()
+    told = [envelope for envelope, _ in reader.records if envelope.subject == "room/700001"]
+    assert told == [created, renamed, deleted, deleted], (
+        "A repeat of the newest is passed on; readers drop it by its id."
+    )
+
+
+def test_what_came_by_rebuilding_keeps_nobody_from_being_told(cache: VersionedCache, store: Any) -> None:
+    """The row is ahead of its event while that is under way."""
+    handler = RoomCacheHandler(cache, settings.KAFKA_BOOTSTRAP_SERVERS)
+    renamed = of_room(EventType.ROOM_UPDATED, 700001, 2, **room_created(700001, 1).data)
+    cache.write([Entry("room:700001", 3, renamed.data)])
+    with reading(Topic.ROOM_NOTIFICATION) as reader:
+        handler.store([record(renamed, Topic.ROOM_CREATED)])
+        reader.read_all({UUID(renamed.id)})
+    assert held(store, "room:700001")[0] == 3
+
+
 def test_kafka_away_is_transient(cache: VersionedCache, store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The batch is tried again; the cache has taken no harm."""
     monkeypatch.setattr(producing, "TIMEOUT", 1.5)
     handler = RoomCacheHandler(cache, "127.0.0.1:1")
     with pytest.raises(KafkaException):
         handler.store([record(room_created(700001, 1), Topic.ROOM_CREATED)])
+
+
+@pytest.mark.django_db
+def test_rebuilding_writes_what_is_there_and_takes_out_what_is_gone(cache: VersionedCache, store: Any) -> None:
+    """People, rooms and last messages, as their rows are; a deleted room's grave stays."""
+    room = make_room("Lobby")
+    fill_room(room, 2)
+    owner = room.owner.username
+    cache.write([Entry("room:700001", 1, {}), Entry(last_message_key(700001), 1, {}), Entry("user:Zoë", 1, {})])
+    cache.write([Entry("room:700002", 3, None), Entry(f"user:{owner}", -1, {"id": "older"})])
+    call_command("rebuild_cache")
+    assert held(store, f"room:{room.pk}") == (room.version, room_state(room))
+    assert held(store, f"user:{owner}")[1]["id"] == owner
+    assert held(store, last_message_key(room.pk))[1]["text"].startswith("This is message number 2")
+    assert not store.exists("room:700001", last_message_key(700001), "user:Zoë")
+    assert store.exists("room:700002")

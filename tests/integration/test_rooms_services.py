@@ -313,7 +313,7 @@ def test_renaming_is_told_in_the_room_and_in_the_list(alice: User, bob: User) ->
     for _ in range(2):
         assert services.rename_room(room_id=room.pk, name=" New ", by=alice).name == "New"
     assert [event[1:] for event in events_of(room)][-2:] == [
-        ("chat.room.updated.v1", "chat.room.notification", "rooms"),
+        ("chat.room.updated.v1", "chat.room.created", str(room.pk)),
         ("chat.notice.created.v1", "chat.message.created", f"room.{room.pk}"),
     ]
     assert notices_of(room)[1:] == [("renamed", None, "alice")]
@@ -328,7 +328,7 @@ def test_deleting_is_told_to_the_list_and_to_every_member(alice: User, bob: User
     assert changes_of(alice)[-1] == changes_of(bob)[-1] == (pk, "deleted")
     last = OutboxEvent.objects.filter(aggregate_type="room").order_by("-version").first()
     assert last is not None
-    assert (last.type, last.topic, last.key) == ("chat.room.deleted.v1", "chat.room.notification", "rooms")
+    assert (last.type, last.topic, last.key) == ("chat.room.deleted.v1", "chat.room.created", str(pk))
     told = AccessChange.objects.filter(room_id=pk, reason="deleted")
     assert all(row.created_at > last.created_at for row in told)
     assert last.payload == {"id": pk, "kind": "public"}

@@ -395,6 +395,28 @@ def test_of_two_with_one_name_the_older_ends() -> None:
                 life.result(PATIENCE)
 
 
+def test_a_named_process_that_comes_back_goes_on_and_the_others_notice_nothing() -> None:
+    """While it is away, and not for longer than a session, nobody else takes its partitions."""
+    group, starts = f"test-{uuid4()}", ends(Topic.ROOM_CREATED)
+    with running(Topic.ROOM_CREATED, ToyHandler(starts), group=group, instance_id="other") as other:
+        with running(Topic.ROOM_CREATED, ToyHandler(starts), group=group, instance_id="one") as one:
+            wait_for(lambda: has_settled(group, members=2, partitions=len(starts)), "a settled group")
+            wait_for(lambda: len(one.progress.places) + len(other.progress.places) == len(starts), "all partitions")
+            own, foreign = set(one.progress.places), set(other.progress.places)
+        with running(Topic.ROOM_CREATED, ToyHandler(starts), group=group, instance_id="one") as again:
+            wait_for(lambda: again.progress.places, "its partitions")
+            assert set(again.progress.places) == own
+            assert set(other.progress.places) == foreign
+
+
+def has_settled(group: str, *, members: int, partitions: int) -> bool:
+    """Whether no rebalance is under way, nor to follow: one does while a partition is on its way to another member."""
+    admin = AdminClient({"bootstrap.servers": settings.KAFKA_BOOTSTRAP_SERVERS})
+    described = admin.describe_consumer_groups([group])[group].result(PATIENCE)
+    assigned = [len(member.assignment.topic_partitions) for member in described.members]
+    return described.state.name == "STABLE" and len(assigned) == members and sum(assigned) == partitions
+
+
 @pytest.mark.django_db(transaction=True)
 def test_two_share_the_partitions_and_one_takes_over() -> None:
     """Every record is stored by exactly one of them, also when one leaves in the middle."""

@@ -12,6 +12,16 @@ PUBLISH = Histogram(
 FENCED = Counter("chat_outbox_fenced", "Writes rejected because somebody else had taken over.", ["write"])
 DEAD = Counter("chat_outbox_dead", "Rows given up after their last attempt.")
 LEADING = Gauge("chat_outbox_lease_epoch", "The epoch under which this process drains the outbox; 0: it stands by.")
+# Counters, and not what is wrong now: an alert on their increase is there for as long as its window, and then ends.
+AUDIT_MISSING = Counter("chat_outbox_audit_missing", "Rows marked as sent whose records are not in Kafka.")
+AUDIT_UNEXPECTED = Counter("chat_outbox_audit_unexpected", "Records of the outbox in Kafka without a committed row.")
+AUDIT_DISORDERED = Counter("chat_outbox_audit_disordered", "Records that came after a higher version of theirs.")
+AUDIT_REPEATED = Counter("chat_outbox_audit_repeated", "Records that were there before, which readers drop.")
+AUDITED = Gauge(
+    "chat_outbox_audit_timestamp_seconds",
+    "When this process last compared all of the outbox with Kafka, in seconds since 1970; 0: never. Only the one that"
+    " drains the outbox does.",
+)
 
 # Shown from the start, so that an alert can compare with zero.
 for write in ("mark", "renewal"):

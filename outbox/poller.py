@@ -61,6 +61,10 @@ class OutboxPoller:
         self._stopping.set()
         self._wakeups.wake()
 
+    def leads(self) -> bool:
+        """Whether this is the one that works. Usable from any thread."""
+        return self._lease.held
+
     def problem(self) -> str | None:
         """What is wrong with this process, in one line; None: it works or stands by. Usable from any thread. Rows that
         wait although it works are told by the metrics."""

@@ -18,6 +18,7 @@ from redis.retry import Retry
 
 from events.probe import serve_probe
 from outbox import metrics
+from outbox.auditor import Auditor
 from outbox.lease import Lease
 from outbox.poller import OutboxPoller
 from outbox.publisher import Publisher
@@ -41,17 +42,21 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        retention = timedelta(days=options["retention_days"])
         poller = build_poller(
             lease_seconds=options["lease_seconds"],
             batch=options["batch"],
             max_attempts=options["max_attempts"],
-            retention=timedelta(days=options["retention_days"]),
+            retention=retention,
         )
+        auditor = Auditor(settings.KAFKA_BOOTSTRAP_SERVERS, leads=poller.leads, retention=retention)
         if settings.METRICS_PORT:
             serve_probe(settings.METRICS_PORT, problem=poller.problem)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: poller.stop())
+        auditor.start()
         poller.run()
+        auditor.close()
         logger.info("The poller has stopped.")
 
 

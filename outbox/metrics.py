@@ -11,6 +11,7 @@ PUBLISH = Histogram(
 )
 FENCED = Counter("chat_outbox_fenced", "Writes rejected because somebody else had taken over.", ["write"])
 DEAD = Counter("chat_outbox_dead", "Rows given up after their last attempt.")
+DEAD_NOW = Gauge("chat_outbox_dead_now", "Dead rows about which nobody has decided; each holds up its aggregate.")
 LEADING = Gauge("chat_outbox_lease_epoch", "The epoch under which this process drains the outbox; 0: it stands by.")
 # Counters, and not what is wrong now: an alert on their increase is there for as long as its window, and then ends.
 AUDIT_MISSING = Counter("chat_outbox_audit_missing", "Rows marked as sent whose records are not in Kafka.")

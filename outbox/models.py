@@ -5,11 +5,15 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
+# Neither sent nor given up for good.
+PENDING = Q(sent_at=None, discarded_at=None)
+
 
 class OutboxEvent(models.Model):
     """An event that is to reach Kafka because the transaction that wrote this row was committed.
 
-    Unsent → sent, or → dead after its last attempt. A dead row goes on blocking the later events of its aggregate.
+    Unsent → sent, or → dead after its last attempt. A dead row goes on blocking the later events of its aggregate until
+    somebody decides: it is replayed (unsent again) or discarded (never to be sent).
     """
 
     id = models.UUIDField(primary_key=True, default=uuid4, editable=False)
@@ -32,10 +36,13 @@ class OutboxEvent(models.Model):
     last_error = models.TextField(blank=True, default="")
     # Set after the last attempt.
     dead_at = models.DateTimeField(null=True, blank=True)
+    # Set when somebody decided that a dead row is not to be sent.
+    discarded_at = models.DateTimeField(null=True, blank=True)
     # The epoch of the poller that marked the row as sent.
     epoch = models.BigIntegerField(null=True, blank=True)
 
     class Meta:
+        permissions = (("decide_outboxevent", "Can replay and discard dead events"),)
         constraints: ClassVar[list[models.BaseConstraint]] = [
             models.UniqueConstraint(fields=["aggregate_type", "aggregate_id", "version"], name="outbox_event_version"),
         ]
@@ -43,9 +50,9 @@ class OutboxEvent(models.Model):
             models.Index(
                 fields=["aggregate_type", "aggregate_id", "version"],
                 name="outbox_event_unsent",
-                condition=Q(sent_at=None),
+                condition=PENDING,
             ),
-            models.Index(fields=["created_at"], name="outbox_event_oldest", condition=Q(sent_at=None)),
+            models.Index(fields=["created_at"], name="outbox_event_oldest", condition=PENDING),
             models.Index(fields=["sent_at"], name="outbox_event_purge", condition=Q(sent_at__isnull=False)),
             models.Index(F("dead_at").desc(), name="outbox_event_dead", condition=Q(dead_at__isnull=False)),
         ]
@@ -57,6 +64,8 @@ class OutboxEvent(models.Model):
     def state(self) -> str:
         if self.sent_at is not None:
             return "sent"
+        if self.discarded_at is not None:
+            return "discarded"
         if self.dead_at is not None:
             return "dead"
         return "retried" if self.attempts else "unsent"

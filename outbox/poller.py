@@ -154,8 +154,9 @@ class OutboxPoller:
     def _keep_house(self) -> None:
         now = monotonic()
         if now >= self._next_measure:
-            pending, oldest = measure_pending()
+            pending, dead, oldest = measure_pending()
             metrics.PENDING.set(pending)
+            metrics.DEAD_NOW.set(dead)
             metrics.OLDEST.set(oldest)
             self._next_measure = now + MEASURE_INTERVAL
         if now >= self._next_purge:

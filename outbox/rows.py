@@ -24,7 +24,7 @@ READ = """
     WITH unsent AS (
         SELECT id, created_at, row_number() OVER run AS place, version - first_value(version) OVER run AS distance,
             first_value(dead_at IS NOT NULL OR next_attempt_at > clock_timestamp()) OVER run AS blocked
-        FROM outbox_outboxevent WHERE sent_at IS NULL
+        FROM outbox_outboxevent WHERE sent_at IS NULL AND discarded_at IS NULL
         WINDOW run AS (PARTITION BY aggregate_type, aggregate_id ORDER BY version)
     ), chosen AS (
         SELECT id, place, created_at FROM unsent
@@ -59,15 +59,21 @@ MARK_FAILED = f"""
     )
     SELECT EXISTS (SELECT FROM lease), (SELECT count(*) FROM marked)
 """  # noqa: S608
+# Discarded rows are among the dead ones, of which there are few, with an index of their own.
 PURGE = """
     DELETE FROM outbox_outboxevent WHERE id IN (
-        SELECT id FROM outbox_outboxevent WHERE sent_at < clock_timestamp() - make_interval(secs => %(seconds)s)
-        ORDER BY sent_at LIMIT %(limit)s
+        (SELECT id FROM outbox_outboxevent WHERE sent_at < clock_timestamp() - make_interval(secs => %(seconds)s)
+         ORDER BY sent_at LIMIT %(limit)s)
+        UNION ALL
+        (SELECT id FROM outbox_outboxevent
+         WHERE dead_at IS NOT NULL AND discarded_at < clock_timestamp() - make_interval(secs => %(seconds)s)
+         LIMIT %(limit)s)
+        LIMIT %(limit)s
     )
 """
 PENDING = """
-    SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(created_at))::float8, 0)
-    FROM outbox_outboxevent WHERE sent_at IS NULL
+    SELECT count(*), count(dead_at), coalesce(extract(epoch FROM clock_timestamp() - min(created_at))::float8, 0)
+    FROM outbox_outboxevent WHERE sent_at IS NULL AND discarded_at IS NULL
 """
 
 
@@ -142,18 +148,18 @@ def mark_failed(failures: Sequence[Failure], *, epoch: int, holder: str) -> None
 
 
 def purge_sent(*, older_than: timedelta, limit: int) -> int:
-    """Delete the oldest of the rows that were sent long ago; how many they were."""
+    """Delete the oldest of the rows that were sent or discarded long ago; how many they were."""
     with connection.cursor() as cursor:
         cursor.execute(PURGE, {"seconds": older_than.total_seconds(), "limit": limit})
         return int(cursor.rowcount)
 
 
-def measure_pending() -> tuple[int, float]:
-    """How many rows are unsent, and the age of the oldest in seconds."""
+def measure_pending() -> tuple[int, int, float]:
+    """How many rows are neither sent nor discarded, how many of them are dead, and the age of the oldest in seconds."""
     with connection.cursor() as cursor:
         cursor.execute(PENDING)
-        pending, oldest = cursor.fetchone()
-    return pending, oldest
+        pending, dead, oldest = cursor.fetchone()
+    return pending, dead, oldest
 
 
 def _row(columns: tuple[Any, ...]) -> Row:

@@ -1,14 +1,16 @@
 """The one door into the outbox."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
+from uuid import UUID
 
 from django.db import connection, models
+from django.db.models.functions import Now
 from django.db.transaction import TransactionManagementError
 
 from events.schemas import EventType, check_data
 from events.topics import Topic
-from outbox.models import OutboxEvent
+from outbox.models import PENDING, OutboxEvent
 
 # The channel of PostgreSQL's NOTIFY that wakes the poller.
 CHANNEL = "outbox"
@@ -43,9 +45,34 @@ def record_event(
         topic=topic.value,
         key=key,
     )
+    _call_poller()
+    return event
+
+
+# Called by the admin, in a transaction that also writes down who decided.
+def replay_dead_step(ids: Collection[UUID]) -> list[OutboxEvent]:
+    """Let the poller try dead rows again, as if for the first time; those of `ids` that were dead."""
+    return _decide(ids, dead_at=None, attempts=0, next_attempt_at=None)
+
+
+def discard_dead_step(ids: Collection[UUID]) -> list[OutboxEvent]:
+    """Never send dead rows, so that the later ones of their aggregates go on; those of `ids` that were dead."""
+    return _decide(ids, discarded_at=Now())
+
+
+def _decide(ids: Collection[UUID], **changes: Any) -> list[OutboxEvent]:
+    dead = OutboxEvent.objects.filter(PENDING, pk__in=ids, dead_at__isnull=False)
+    # Locked in one order: the second of two who decide at once finds nothing left to decide.
+    rows = list(dead.order_by("pk").select_for_update())
+    OutboxEvent.objects.filter(pk__in=[row.pk for row in rows]).update(**changes)
+    _call_poller()
+    return rows
+
+
+def _call_poller() -> None:
+    """Heard when the transaction commits."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_notify(%s, '')", [CHANNEL])
-    return event
 
 
 def _next_version(aggregate: models.Model) -> int:

@@ -81,7 +81,8 @@ class ChatClient:
 
     async def answer(self, id: str) -> Frame:
         """The answer to the frame with this id."""
-        return await self.until(lambda self: self._answers.get(id))
+        frame: Frame = await self.until(lambda self: self._answers.get(id))
+        return frame
 
     async def ask(self, frame: Frame) -> Frame:
         """Send a frame and wait for its answer."""

@@ -1,14 +1,37 @@
 """What a person on call sees of the outbox."""
 
+from collections.abc import Iterator
+
 import pytest
+from django.contrib.auth.models import Permission
+from django.db import transaction
 from django.test import Client
 from django.utils import timezone
 
 from accounts.models import User
+from events.topics import Topic
+from outbox.lease import LOCK_NAME
 from outbox.models import OutboxEvent, OutboxLease
-from tests.integration.outbox_support import commit_events, thing_table
+from outbox.rows import measure_pending
+from tests.acceptance.processes import wait_for
+from tests.integration.outbox_support import (
+    Thing,
+    all_sent,
+    assert_whole,
+    commit_events,
+    make_poller,
+    make_publisher,
+    make_redis,
+    reading,
+    record,
+    running,
+    thing_table,
+    topic_limit,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+URL = "/admin/outbox/outboxevent/"
 
 
 @pytest.fixture
@@ -23,32 +46,112 @@ def client() -> Client:
 def test_rows_are_shown_by_state_with_their_error_and_cannot_be_changed(client: Client) -> None:
     """Unsent, retried, dead and sent; no form writes."""
     with thing_table():
-        unsent, retried, dead, sent = commit_events(1, things=4)
+        unsent, retried, dead, sent, discarded = commit_events(1, things=5)
+    OutboxEvent.objects.filter(pk=discarded.pk).update(dead_at=timezone.now(), discarded_at=timezone.now())
     OutboxEvent.objects.filter(pk=retried.pk).update(attempts=1, last_error="first refusal")
     OutboxEvent.objects.filter(pk=dead.pk).update(attempts=10, last_error="last refusal", dead_at=timezone.now())
     OutboxEvent.objects.filter(pk=sent.pk).update(sent_at=timezone.now())
-    url = "/admin/outbox/outboxevent/"
     shown = {
-        state: {event.pk for event in client.get(url, {"state": state} if state else {}).context["cl"].result_list}
-        for state in ("", "unsent", "retried", "dead", "sent")
+        state: {event.pk for event in client.get(URL, {"state": state} if state else {}).context["cl"].result_list}
+        for state in ("", "unsent", "retried", "dead", "discarded", "sent")
     }
     assert shown == {
-        "": {unsent.pk, retried.pk, dead.pk, sent.pk},
+        "": {unsent.pk, retried.pk, dead.pk, discarded.pk, sent.pk},
         "unsent": {unsent.pk, retried.pk},
         "retried": {retried.pk},
         "dead": {dead.pk},
+        "discarded": {discarded.pk},
         "sent": {sent.pk},
     }
-    page = client.get(url).content.decode()
+    page = client.get(URL).content.decode()
     assert "last refusal" in page and "first refusal" in page
-    assert client.get(f"{url}{dead.pk}/change/").status_code == 200
+    assert client.get(f"{URL}{dead.pk}/change/").status_code == 200
     for path in ("add/", f"{dead.pk}/delete/"):
-        assert client.post(url + path).status_code == 403
-    assert client.post(f"{url}{dead.pk}/change/", {"attempts": 0}).status_code == 403
+        assert client.post(URL + path).status_code == 403
+    assert client.post(f"{URL}{dead.pk}/change/", {"attempts": 0}).status_code == 403
+
+
+@pytest.fixture
+def things() -> Iterator[None]:
+    make_redis().delete(LOCK_NAME)
+    with thing_table():
+        yield
+
+
+def decide(client: Client, action: str, *events: OutboxEvent, **more: str) -> str:
+    """The page after an action on these rows."""
+    form = {"action": action, "_selected_action": [event.pk for event in events], **more}
+    return client.post(URL, form, follow=True).content.decode()
+
+
+def versions_with_a_large_one() -> list[OutboxEvent]:
+    """Three versions of one thing, of which the second is larger than the topic will take."""
+    thing, events = Thing.objects.create(), []
+    for text in ("first", "x" * 5000, "third"):
+        with transaction.atomic(durable=True):
+            events.append(record(thing, text=text))
+    return events
+
+
+def test_what_was_too_large_is_sent_after_the_limit_was_raised_and_it_was_replayed(
+    client: Client, things: None
+) -> None:
+    """Meanwhile it is dead, what follows it waits, everybody else flows; afterwards readers see all in order."""
+    events = versions_with_a_large_one()
+    with reading() as reader, running(make_poller(max_attempts=2)):
+        with topic_limit(Topic.MESSAGE_CREATED, 2000):
+            wait_for(lambda: OutboxEvent.objects.filter(dead_at__isnull=False).exists(), "the dead row")
+            others = commit_events(2, things=2)
+            reader.read_all({event.id for event in others})
+            page = client.get(f"{URL}{events[1].pk}/change/").content.decode()
+            assert "MSG_SIZE_TOO_LARGE" in page
+        assert "Replayed: 1 of 1." in decide(client, "replay", events[1])
+        reader.read_all({event.id for event in events})
+        wait_for(all_sent, "the marks")
+    assert_whole(reader.versions_seen(), [*events, *others])
+
+
+def test_what_waited_behind_a_discarded_event_goes_on_without_it(client: Client, things: None) -> None:
+    """After being asked whether one is sure."""
+    first, large, third = versions_with_a_large_one()
+    publisher = make_publisher(**{"message.max.bytes": 4000})
+    with reading() as reader, running(make_poller(max_attempts=1, publisher=publisher)):
+        wait_for(lambda: OutboxEvent.objects.filter(dead_at__isnull=False).exists(), "the dead row")
+        assert "This cannot" in decide(client, "discard", large)
+        assert OutboxEvent.objects.get(pk=large.pk).state == "dead"
+        assert "Discarded: 1 of 1." in decide(client, "discard", large, sure="yes")
+        reader.read_all({first.id, third.id})
+        wait_for(lambda: OutboxEvent.objects.get(pk=third.pk).state == "sent", "the mark")
+        reader.read_to_end()
+    assert reader.versions_seen()[first.subject] == [1, 3]
+    assert measure_pending()[0] == 0
+
+
+def test_who_decided_is_written_down(client: Client, things: None) -> None:
+    """In the row's history, with the decision; a second decision finds nothing left to decide."""
+    (dead,) = commit_events(1)
+    OutboxEvent.objects.filter(pk=dead.pk).update(dead_at=timezone.now(), attempts=10)
+    decide(client, "discard", dead, sure="yes")
+    assert "1 were not dead (any more)" in decide(client, "replay", dead)
+    history = client.get(f"{URL}{dead.pk}/history/").content.decode()
+    assert "Discarded." in history and "Replayed." not in history and "admin" in history
+
+
+def test_who_may_look_may_not_decide(client: Client, things: None) -> None:
+    """Deciding is a permission of its own."""
+    (dead,) = commit_events(1)
+    OutboxEvent.objects.filter(pk=dead.pk).update(dead_at=timezone.now())
+    clerk = User.objects.create_user("clerk", is_staff=True)
+    clerk.user_permissions.add(Permission.objects.get(codename="view_outboxevent"))
+    client.force_login(clerk)
+    for action in ("replay", "discard"):
+        decide(client, action, dead, sure="yes")
+    assert OutboxEvent.objects.get(pk=dead.pk).state == "dead"
+    assert "Replay dead" not in client.get(URL).content.decode()
 
 
 def test_the_lease_shows_its_holder_and_epoch(client: Client) -> None:
     """Who works, since which take-over."""
     OutboxLease.objects.create(epoch=7, holder="host:1:abcd")
     page = client.get("/admin/outbox/outboxlease/").content.decode()
-    assert "host:1:abcd" in page and ">7<" in page
+    assert "host:1:abcd" in page and ">7<" in page and ">Yes.<" in page

@@ -16,7 +16,7 @@ from django.db.models import Count, Q
 from django.db.models.functions import TruncMinute
 
 from outbox.audit import ERRORS, Audit, Findings, Kind, database_now
-from outbox.models import OutboxEvent
+from outbox.models import PENDING, OutboxEvent
 
 COLUMNS = ("committed", "sent", "pending", *Kind)
 
@@ -92,7 +92,7 @@ def audit(window: timedelta, retention: timedelta) -> tuple[dict[datetime, Count
 
 def _committed(since: datetime, until: datetime) -> dict[datetime, Counts]:
     # A row was marked after it was created. Said so, an index answers.
-    rows = OutboxEvent.objects.filter(Q(sent_at=None) | Q(sent_at__gte=since), created_at__range=(since, until))
+    rows = OutboxEvent.objects.filter(PENDING | Q(sent_at__gte=since), created_at__range=(since, until))
     counted = (
         rows.values(minute=TruncMinute("created_at", tzinfo=UTC))
         .annotate(committed=Count("id"), sent=Count("id", filter=Q(sent_at__lte=until)))

@@ -49,7 +49,7 @@ def main() -> None:
 
 def measure_backlog(chat: Chat, rows: int) -> None:
     prefix = f"b{time.time_ns() % 10**7}-"
-    chat.manage("create_users", "--prefix", prefix, "--count", str(rows), "--tokens-file", os.devnull)
+    chat.manage("create_users", "--prefix", prefix, "--count", str(rows), "--tokens-file", str(chat.folder / "tokens"))
     poller = chat.poller()
     wait_for(lambda: chat.query(PENDING)[0][0] == 0, "the backlog is sent", deadline=300)
     sent, seconds = chat.query(DRAINED, f"{prefix}%")[0]

@@ -1,6 +1,7 @@
 """Make accounts for programs (bots, load tests) and write their tokens to a file, a line `name token` each."""
 
 import os
+import stat
 from argparse import ArgumentParser
 from itertools import chain
 from pathlib import Path
@@ -32,8 +33,9 @@ class Command(BaseCommand):
         except ChatError as error:
             raise CommandError(error.detail) from None
         descriptor = os.open(options["tokens_file"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        # A file that was there before keeps its mode otherwise.
-        os.fchmod(descriptor, 0o600)
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            # A file that was there before keeps its mode otherwise; and /dev/null must keep its.
+            os.fchmod(descriptor, 0o600)
         with open(descriptor, "w", encoding="utf-8") as file:
             for user in chain.from_iterable(batches):
                 file.write(f"{user.username} {issue_token(user, days=options['days'])[0]}\n")

@@ -14,7 +14,7 @@ run: $(VENV)/installed ## start the services and the chat; Ctrl-C ends all
 	@$(BIN)/python manage.py run --port $(PORT) --web $(WEB)
 
 test: $(VENV)/installed ## the whole suite
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m tests
 
 lint: $(VENV)/installed ## style
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check .

@@ -9,10 +9,10 @@ from django.db import connection, transaction
 from redis import Redis
 
 from outbox.lease import LOCK_NAME, Lease
-from outbox.models import OutboxLease
-from outbox.rows import Fenced, mark_sent
+from outbox.models import OutboxEvent, OutboxLease
+from outbox.rows import Failure, Fenced, mark_failed, mark_sent
 from tests.acceptance.processes import wait_for
-from tests.integration.outbox_support import make_redis
+from tests.integration.outbox_support import commit_events, make_redis, thing_table
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -126,8 +126,13 @@ def test_a_silent_holder_is_replaced_fenced_and_counted(redis: Redis) -> None:
     assert new.acquire()
     assert new.epoch == old.epoch + 1
     assert lost.wait(5) and fenced.wait(5) and not old.held
+    with thing_table():
+        (event,) = commit_events(1)
     with pytest.raises(Fenced):
-        mark_sent([uuid4()], epoch=old.epoch, holder=old.holder)
+        mark_sent([event.id], epoch=old.epoch, holder=old.holder)
+    with pytest.raises(Fenced):
+        mark_failed([Failure(event.id, 1, "late", 0, dead=True)], epoch=old.epoch, holder=old.holder)
+    assert OutboxEvent.objects.get(pk=event.pk).state == "unsent"
     old.release()
     assert new.held, "The release of the fenced one must not touch the new one's lease."
     assert OutboxLease.objects.get().holder == "new"

@@ -166,6 +166,8 @@ def test_rebuilding_writes_what_is_there_and_takes_out_what_is_gone(cache: Versi
     room = make_room("Lobby")
     fill_room(room, 2)
     owner = room.owner.username
+    # Redis has outlived the rows of earlier runs, with the same numbers.
+    cache.forget([f"room:{room.pk}", last_message_key(room.pk), f"user:{owner}"])
     cache.write([Entry("room:700001", 1, {}), Entry(last_message_key(700001), 1, {}), Entry("user:Zoë", 1, {})])
     cache.write([Entry("room:700002", 3, None), Entry(f"user:{owner}", -1, {"id": "older"})])
     call_command("rebuild_cache")

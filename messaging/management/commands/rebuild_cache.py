@@ -1,5 +1,6 @@
 """Write people, rooms and last messages into Redis anew from PostgreSQL, and take out what is gone. May run at any
-time, also beside the event consumer: an old version never overwrites a newer one."""
+time, also beside the event consumer: an old version never overwrites a newer one. After PostgreSQL was restored from a
+backup empty Redis first, which then holds newer versions than the rows."""
 
 from collections.abc import Iterator
 from typing import Any

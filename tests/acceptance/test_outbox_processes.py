@@ -18,12 +18,14 @@ from django.utils import timezone
 
 from devstack import DevStack
 from devstack.state import SERVICES
+from outbox.audit import database_now
 from outbox.lease import LOCK_NAME
 from outbox.models import OutboxEvent, OutboxLease
 from tests.acceptance.processes import Process, free_port, wait_for
 from tests.integration.outbox_support import (
     Flow,
     all_sent,
+    assert_audit_clean,
     assert_whole,
     commit_events,
     committed,
@@ -135,6 +137,7 @@ def test_pollers_killed_at_random_moments_of_a_flow_lose_nothing_and_invent_noth
     seed = random.randrange(10**6)
     print(f"seed {seed}, {KILLS} kills")
     chance = random.Random(seed)
+    since = database_now()
     with reading() as reader:
         holder = start("poller-0")
         with Flow() as flow:
@@ -152,6 +155,7 @@ def test_pollers_killed_at_random_moments_of_a_flow_lose_nothing_and_invent_noth
     published = {envelope.id for envelope, _ in reader.records}
     assert published == {str(event.id) for event in events}, "Something was published without a commit."
     assert_whole(reader.versions_seen(), events)
+    assert_audit_clean(since)
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -159,6 +163,7 @@ def test_a_service_that_is_away_in_the_middle_of_a_flow_costs_nothing(
     start: Start, stack: DevStack, service: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """For ten seconds; then the poller goes on by itself."""
+    since = database_now()
     with reading() as reader:
         start("poller")
         with Flow():
@@ -180,6 +185,7 @@ def test_a_service_that_is_away_in_the_middle_of_a_flow_costs_nothing(
         )
     assert {envelope.id for envelope, _ in reader.records} == {str(event.id) for event in events}
     assert_whole(reader.versions_seen(), events)
+    assert_audit_clean(since)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])

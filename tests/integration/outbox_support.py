@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import count
 from threading import Event, Thread
 from time import monotonic
@@ -21,6 +21,7 @@ from redis.retry import Retry
 from events.envelope import Envelope
 from events.schemas import EventType
 from events.topics import Topic
+from outbox.audit import ERRORS, Audit, Findings, Kind, database_now
 from outbox.lease import Lease
 from outbox.models import OutboxEvent
 from outbox.poller import OutboxPoller
@@ -129,6 +130,15 @@ def assert_whole(versions: dict[str, list[int]], events: list[OutboxEvent]) -> N
     for event in events:
         expected.setdefault(event.subject, []).append(event.version)
     assert {subject: versions[subject] for subject in expected} == expected
+
+
+def assert_audit_clean(since: datetime) -> None:
+    """The audit of everything that was recorded since then finds all rows, and nothing that it should not."""
+    findings = Findings()
+    audit = Audit(settings.KAFKA_BOOTSTRAP_SERVERS, since=since, retention=timedelta(days=1))
+    audit.advance(database_now(), findings)
+    assert {kind: findings.offenders[kind] for kind in ERRORS if findings.total(kind)} == {}
+    assert findings.total(Kind.READ_BACK) == OutboxEvent.objects.filter(created_at__gte=since).count()
 
 
 class Reader:

@@ -1,4 +1,4 @@
-"""Redis `user:{id}`, filled only from the topic `chat.user.created`; it may be lost and is never the truth."""
+"""Redis `user:{id}`, filled from the topic `chat.user.created`; it may be lost and is never the truth."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, cast
@@ -11,10 +11,11 @@ from events.envelope import Envelope, InvalidRecord
 from events.schemas import EventType
 
 # Gives KEYS[1] the version ARGV[1] and the data ARGV[2] ('': it is gone, kept in mind for ARGV[3] seconds) unless it
-# holds a version that is not older. Repeats and late records change nothing.
+# holds a newer version, or the same one and ARGV[4] is not 'anew'. Repeats and late records change nothing.
 WRITE_NEWER = """
-local held = redis.call('HGET', KEYS[1], 'version')
-if held and tonumber(held) >= tonumber(ARGV[1]) then return end
+local held = tonumber(redis.call('HGET', KEYS[1], 'version') or -1)
+local new = tonumber(ARGV[1])
+if held > new or (held == new and ARGV[4] ~= 'anew') then return end
 redis.call('HSET', KEYS[1], 'version', ARGV[1])
 if ARGV[2] == '' then
     redis.call('HDEL', KEYS[1], 'data')
@@ -23,13 +24,8 @@ else
     redis.call('HSET', KEYS[1], 'data', ARGV[2])
 end
 """
-# Answers 0 when a newer event of KEYS[1] than ARGV[1] was noted before.
-NOTE_EVENT = """
-local noted = redis.call('HGET', KEYS[1], 'event')
-if noted and tonumber(noted) > tonumber(ARGV[1]) then return 0 end
-redis.call('HSET', KEYS[1], 'event', ARGV[1])
-return 1
-"""
+# What became a grave meanwhile stays one.
+FORGET = "if redis.call('HEXISTS', KEYS[1], 'data') == 1 then redis.call('DEL', KEYS[1]) end"
 GRAVE = 7 * 86_400  # seconds; older records are not in the topics any more
 
 
@@ -48,20 +44,27 @@ class VersionedCache:
     def __init__(self, redis_url: str, **redis_options: Any) -> None:
         self._redis = redis.Redis.from_url(redis_url, **redis_options)
 
-    def write(self, entries: Iterable[Entry]) -> None:
-        """In one round trip, like the next one."""
+    def write(self, entries: Iterable[Entry], *, anew: bool = False) -> None:
+        """In one round trip, like the next two; `anew` writes the same version once more."""
         pipeline = self._redis.pipeline(transaction=False)
         for key, version, data in entries:
-            pipeline.eval(WRITE_NEWER, 1, key, version, b"" if data is None else orjson.dumps(data), GRAVE)
+            value = b"" if data is None else orjson.dumps(data)
+            pipeline.eval(WRITE_NEWER, 1, key, version, value, GRAVE, "anew" if anew else "")
         pipeline.execute()
 
-    def note_events(self, events: Sequence[tuple[str, int]]) -> list[bool]:
-        """Note the versions of events of keys that were written; for each, whether none newer was noted before. A
-        repeat of the newest one is no older one: whoever reads it may have died before it was handled."""
+    def told_versions(self, keys: Sequence[str]) -> dict[str, int]:
+        """The version of the newest event of each key that everybody was told of; 0: of none."""
         pipeline = self._redis.pipeline(transaction=False)
-        for key, version in events:
-            pipeline.eval(NOTE_EVENT, 1, key, version)
-        return [answer == 1 for answer in pipeline.execute()]
+        for key in keys:
+            pipeline.hget(key, "told")
+        return {key: int(told or 0) for key, told in zip(keys, pipeline.execute(), strict=True)}
+
+    def note_told(self, versions: Mapping[str, int]) -> None:
+        """Of keys that were written."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for key, version in versions.items():
+            pipeline.hset(key, "told", version)
+        pipeline.execute()
 
     def held(self, prefix: str) -> Iterator[list[str]]:
         """The keys that begin so and hold data, some of them at a time and some perhaps twice; read in many round
@@ -79,9 +82,9 @@ class VersionedCache:
                 return
 
     def forget(self, keys: Iterable[str]) -> None:
-        """Delete entries; the next write of a key counts, whatever its version."""
+        """Delete entries, but no graves; the next write of a key counts, whatever its version."""
         for key in keys:
-            self._redis.delete(key)
+            self._redis.eval(FORGET, 1, key)
 
 
 class UserCacheHandler:

@@ -1,4 +1,4 @@
-"""The last message of each room, in Redis for the room list; filled only by the event consumer, and it may be lost."""
+"""The last message of each room, in Redis for the room list; filled by the event consumer, and it may be lost."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -52,11 +52,19 @@ class LastMessages:
     def rebuild(self, rooms: Sequence[int]) -> None:
         """Write the entries of these rooms anew from their rows. Raises `redis.RedisError`."""
         said = Message.objects.filter(room=OuterRef("pk"), kind=Message.Kind.MESSAGE).order_by("-epoch", "-offset")
-        last = Room.objects.filter(pk__in=rooms).annotate(last=Subquery(said.values("pk")[:1])).values("last")
-        self._cache.write(
-            Entry(last_message_key(row.room_id), _version(*_place(row)), frame_of_row(row))
-            for row in Message.objects.filter(pk__in=last)
+        last = (
+            Room.objects.filter(pk__in=rooms)
+            .annotate(last=Subquery(said.values("pk")[:1]))
+            .values_list("last", flat=True)
         )
+        rows = Message.objects.in_bulk(last)
+        self._cache.write(
+            (Entry(last_message_key(row.room_id), _version(*_place(row)), frame_of_row(row)) for row in rows.values()),
+            anew=True,
+        )
+        # Purged between reading and writing: the text must not live on here.
+        purged = rows.keys() - set(Message.objects.filter(pk__in=rows).values_list("pk", flat=True))
+        self.forget(rows[pk].room_id for pk in purged)
 
     def forget(self, rooms: Iterable[int]) -> None:
         """No message of these rooms is left. Raises `redis.RedisError`: what was purged must not live on here."""

@@ -1,12 +1,12 @@
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from django.contrib import admin, messages
 from django.db import transaction
-from django.db.models import Count, F, Q, QuerySet
+from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
@@ -16,13 +16,19 @@ from events.admin import ReadOnlyAdmin
 from outbox.models import PENDING, OutboxEvent, OutboxLease
 from outbox.services import discard_dead_step, replay_dead_step
 
+# What a person on call looks for: neither sent nor discarded.
+OPEN = "open"
 CONDITIONS = {
+    OPEN: PENDING,
     "unsent": PENDING & Q(dead_at=None),
     "retried": PENDING & Q(dead_at=None, attempts__gt=0),
     "dead": PENDING & Q(dead_at__isnull=False),
     "discarded": Q(discarded_at__isnull=False),
     "sent": Q(sent_at__isnull=False),
 }
+# Each has an index, or few rows; the sent ones are millions.
+ORDER = {"discarded": "-dead_at", "sent": "-sent_at"}
+SHOWN = 100  # rows on one page, and on the page that asks whether one is sure
 USUAL_LEASE = 10  # seconds, the default of run_outbox_poller
 
 
@@ -33,8 +39,14 @@ class StateFilter(admin.SimpleListFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [(state, "refused, tried again" if state == "retried" else state) for state in CONDITIONS]
 
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        """Without "all": they have no order that an index serves."""
+        _, *choices = super().choices(changelist)
+        for choice in choices:
+            yield {**choice, "selected": choice["selected"] or (self.value() is None and choice["display"] == OPEN)}
+
     def queryset(self, request: HttpRequest, queryset: QuerySet[OutboxEvent]) -> QuerySet[OutboxEvent]:
-        return queryset.filter(CONDITIONS.get(self.value() or "", Q()))
+        return queryset.filter(CONDITIONS.get(self.value() or OPEN, PENDING))
 
 
 @admin.register(OutboxEvent)
@@ -51,9 +63,8 @@ class OutboxEventAdmin(ReadOnlyAdmin):
         "next_attempt_at", "dead_at", "held_up", "discarded_at", "sent_at", "epoch",
     )  # fmt: skip
 
-    def get_ordering(self, request: HttpRequest) -> list[Any]:
-        """The unsent ones first, the oldest of them on top: what a person on call looks for."""
-        return [F("sent_at").desc(nulls_first=True), "created_at"]
+    def get_ordering(self, request: HttpRequest) -> list[str]:
+        return [ORDER.get(request.GET.get(StateFilter.parameter_name, OPEN), "created_at")]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         return self.fields
@@ -67,15 +78,10 @@ class OutboxEventAdmin(ReadOnlyAdmin):
         counts = OutboxEvent.objects.filter(PENDING).aggregate(**few)
         return super().changelist_view(request, {**(extra_context or {}), "counts": counts})
 
-    @admin.display(description="state")
-    def state(self, event: OutboxEvent) -> str:
-        return event.state
-
     @admin.display(description="age until sent")
     def age(self, event: OutboxEvent) -> timedelta:
         return (event.sent_at or timezone.now()) - event.created_at
 
-    @admin.display(description="data")
     def data(self, event: OutboxEvent) -> str:
         return format_html("<pre>{}</pre>", json.dumps(event.payload, indent=2, ensure_ascii=False))
 
@@ -95,8 +101,15 @@ class OutboxEventAdmin(ReadOnlyAdmin):
         if "sure" in request.POST:
             self._decide(request, events, discard_dead_step, "Discarded")
             return None
-        context = {**self.admin_site.each_context(request), "title": "Discard dead events?", "opts": self.opts,
-                   "events": events.filter(CONDITIONS["dead"])}  # fmt: skip
+        dead = events.filter(CONDITIONS["dead"])
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Discard dead events?",
+            "opts": self.opts,
+            "count": dead.count(),
+            "events": dead[:SHOWN],
+            "all": request.POST.get("select_across") == "1",
+        }
         return TemplateResponse(request, "admin/outbox/outboxevent/discard.html", context)
 
     def _decide(
@@ -106,15 +119,14 @@ class OutboxEventAdmin(ReadOnlyAdmin):
         step: Callable[[Collection[UUID]], list[OutboxEvent]],
         done: str,
     ) -> None:
-        chosen = list(events.values_list("pk", flat=True))
+        dead = list(events.filter(CONDITIONS["dead"]).values_list("pk", flat=True))
         with transaction.atomic():
-            decided = step(chosen)
+            decided = step(dead)
             for event in decided:
                 self.log_change(request, event, f"{done}.")
         if decided:
-            self.message_user(request, f"{done}: {len(decided)} of {len(chosen)}.", messages.SUCCESS)
-        if len(decided) < len(chosen):
-            others = len(chosen) - len(decided)
+            self.message_user(request, f"{done}: {len(decided)}.", messages.SUCCESS)
+        if others := events.exclude(pk__in=[event.pk for event in decided]).count():
             self.message_user(request, f"{others} were not dead (any more) and are as they were.", messages.WARNING)
 
 

@@ -19,14 +19,17 @@ from uuid import UUID
 import orjson
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition, murmur2
 from django.db import connection
+from django.db.models import Min
 
 from events.topics import TOPICS, Topic
-from outbox.models import OutboxEvent
+from outbox.models import PENDING, OutboxEvent
 
 logger = logging.getLogger(__name__)
 
 # Where outbox rows go. A letter on the dead-letter topic has the headers of the record it is about, and is none itself.
 AUDITED = tuple(topic for topic in Topic if topic not in (Topic.MESSAGE_NOTIFICATION, Topic.DEAD_LETTER))
+# Nobody else writes these.
+OWN = frozenset({Topic.USER_CREATED.value, Topic.ROOM_CREATED.value})
 # What only the outbox sets; the headers of ordinary messages have an id at most.
 HEADERS = frozenset({"id", "version", "epoch"})
 # By how much the clocks of PostgreSQL and of the brokers may differ.
@@ -78,8 +81,8 @@ class Stopped(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A record that says it is the outbox's. `id` is text when it is none that a row could have; `time` is when the
-    broker appended it."""
+    """A record that says it is the outbox's, or should be. `id` is text when it is none that a row could have; `time`
+    is when the broker appended it."""
 
     id: UUID | str
     topic: str
@@ -285,13 +288,20 @@ class Audit:
 
     def _is_past_retention(self, row: OutboxEvent) -> bool:
         """Whether Kafka may have deleted the record."""
-        partition = murmur2(row.key.encode(), TOPICS[row.topic].partitions)
-        horizon = self._horizons.get((row.topic, partition))
+        spec = TOPICS.get(row.topic)
+        if spec is None or row.created_at > self._until - spec.retention:
+            return False
+        horizon = self._horizons.get((row.topic, murmur2(row.key.encode(), spec.partitions)))
         return horizon is not None and row.created_at < horizon + SLACK
 
     def _forget(self) -> None:
         oldest = self._through - OVERLAP
         self._seen = {id: sent_at for id, sent_at in self._seen.items() if sent_at is None or sent_at > oldest}
+
+
+def oldest_pending() -> datetime | None:
+    oldest: datetime | None = OutboxEvent.objects.filter(PENDING).aggregate(oldest=Min("created_at"))["oldest"]
+    return oldest
 
 
 def database_now() -> datetime:
@@ -336,9 +346,10 @@ def _offsets_at(consumer: Consumer, moment: datetime, ends: Mapping[Partition, i
 def _record(message: Any) -> Record | None:
     """None: not the outbox's. Its value is not looked into."""
     headers = dict(message.headers() or ())
-    if not headers.keys() >= HEADERS:
+    if not headers.keys() >= HEADERS and message.topic() not in OWN:
         return None
-    id, version, key = (_text(part) for part in (headers["id"], headers["version"], message.key()))
+    id, version, key = (_text(part) for part in (headers.get("id"), headers.get("version"), message.key()))
+    id = id or f"{message.topic()}[{message.partition()}]@{message.offset()}"
     return Record(_uuid(id), message.topic(), key, version, _time(message), message.value() or b"")
 
 

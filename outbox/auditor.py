@@ -9,11 +9,11 @@ from confluent_kafka import KafkaException
 from django.db import Error, connection
 
 from outbox import metrics
-from outbox.audit import ERRORS, Audit, Findings, Kind, Stopped, database_now
+from outbox.audit import ERRORS, Audit, Findings, Kind, Stopped, database_now, oldest_pending
 
 logger = logging.getLogger(__name__)
 
-REACH = timedelta(minutes=10)  # what was created before this process led is judged too
+REACH = timedelta(minutes=10)  # what was created before this process led is judged too, and all that is not sent yet
 CLOSING_TIME = 2.0  # seconds that `close` waits for a question to a service that is under way
 
 
@@ -55,6 +55,9 @@ class Auditor:
                 logger.warning("The outbox was not audited, which is tried again in %g s: %s", self._interval, error)
             except Stopped:
                 break
+            except Exception:
+                # Whatever it is, the next audit is not given up for it; the time of the last complete one tells.
+                logger.exception("The audit of the outbox failed.")
             finally:
                 connection.close()
 
@@ -63,7 +66,7 @@ class Auditor:
         if self._audit is None:
             self._audit = Audit(
                 self._bootstrap_servers,
-                since=until - REACH,
+                since=min(until - REACH, oldest_pending() or until),
                 retention=self._retention,
                 is_stopping=self._closing.is_set,
             )

@@ -13,7 +13,7 @@ from django.db import Error, connection
 from outbox import metrics
 from outbox.lease import Lease
 from outbox.publisher import Publisher, Trouble
-from outbox.rows import Failure, Fenced, Row, mark_failed, mark_sent, measure_pending, purge_sent, read_unsent
+from outbox.rows import Failure, Fenced, Row, mark_failed, mark_sent, measure_pending, purge_settled, read_unsent
 from outbox.wakeups import Wakeups
 
 logger = logging.getLogger(__name__)
@@ -93,7 +93,9 @@ class OutboxPoller:
         except Fenced:
             logger.error("Fenced: epoch %d may mark nothing any more.", self._lease.epoch)
         finally:
-            metrics.LEADING.set(0)
+            # Another one measures from now on.
+            for gauge in (metrics.LEADING, metrics.PENDING, metrics.DEAD_NOW, metrics.OLDEST):
+                gauge.set(0)
             self._lease.release()
 
     def _lead(self) -> None:
@@ -160,7 +162,7 @@ class OutboxPoller:
             metrics.OLDEST.set(oldest)
             self._next_measure = now + MEASURE_INTERVAL
         if now >= self._next_purge:
-            purged = purge_sent(older_than=self._retention, limit=self._batch)
+            purged = purge_settled(older_than=self._retention, limit=self._batch)
             # One batch a round, so that sending never waits for a long deletion.
             self._next_purge = now if purged == self._batch else now + PURGE_INTERVAL
 

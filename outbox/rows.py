@@ -1,7 +1,7 @@
 """Reading the outbox and writing down what became of its rows, in the words of PostgreSQL.
 
-Every write carries the epoch of its writer and checks it against the lease row in the same statement. The row is locked
-for that moment, so a take-over comes either before the write, which then does nothing, or after it.
+What is written at a row carries the epoch of its writer and checks it against the lease row in the same statement. That
+row is locked for the moment, so a take-over comes either before the write, which then does nothing, or after it.
 """
 
 from collections.abc import Sequence
@@ -147,7 +147,7 @@ def mark_failed(failures: Sequence[Failure], *, epoch: int, holder: str) -> None
             raise Fenced
 
 
-def purge_sent(*, older_than: timedelta, limit: int) -> int:
+def purge_settled(*, older_than: timedelta, limit: int) -> int:
     """Delete the oldest of the rows that were sent or discarded long ago; how many they were."""
     with connection.cursor() as cursor:
         cursor.execute(PURGE, {"seconds": older_than.total_seconds(), "limit": limit})

@@ -29,8 +29,15 @@ class RoomCacheHandler:
         (a poller that slept may produce its last batch again) nobody is told."""
         envelopes = [decode_versioned(record, *STATES) for record in records]
         self._cache.write(Entry(_key(e), e.version or 0, _state(e)) for e in envelopes)
-        current = self._cache.note_events([(_key(e), e.version or 0) for e in envelopes])
-        self._notify([envelope for envelope, is_current in zip(envelopes, current, strict=True) if is_current])
+        told = self._cache.told_versions(list({_key(e) for e in envelopes}))
+        news = []
+        for envelope in envelopes:
+            # A repeat of the newest one is passed on: whoever had it first may have died before it did.
+            if (version := envelope.version or 0) >= told[_key(envelope)]:
+                told[_key(envelope)] = version
+                news.append(envelope)
+        self._notify(news)
+        self._cache.note_told(told)
 
     def skip(self, record: ReceivedRecord) -> None:
         """Kafka's committed offset says all."""

@@ -169,7 +169,10 @@ def test_a_service_that_is_away_in_the_middle_of_a_flow_costs_nothing(
         with Flow():
             wait_for(lambda: count_sent() > 50, "a flow")
             stack.stop(service)
+            gone = timezone.now()
             Event().wait(10)
+            if service == "redis":
+                assert first_mark_after(gone), "Nothing waits for Redis."
             stack.start(service)
             back = timezone.now()
             wait_for(lambda: first_mark_after(back), "marks again")

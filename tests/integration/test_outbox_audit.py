@@ -184,20 +184,51 @@ def test_records_that_are_not_the_outboxs_are_left_alone() -> None:
     assert audit()[:2] == (0, counts())
 
 
-def test_what_kafka_has_deleted_is_past_retention_and_not_missing() -> None:
-    with running(make_poller()):
-        commit_events(2, things=2)
-        wait_for(all_sent, "the marks")
-    ends = [TopicPartition(Topic.MESSAGE_CREATED, number, -1) for number in range(3)]
+def delete_records(topic: Topic) -> None:
+    ends = [TopicPartition(topic, number, -1) for number in range(3)]
     admin = AdminClient({"bootstrap.servers": settings.KAFKA_BOOTSTRAP_SERVERS})
     for future in admin.delete_records(ends).values():
         future.result(PATIENCE)
-    assert audit()[:2] == (0, counts(committed=4, sent=4, past_retention=4))
+
+
+def test_what_somebody_deleted_from_kafka_is_missing() -> None:
+    with running(make_poller()):
+        commit_events(2, things=2)
+        wait_for(all_sent, "the marks")
+    delete_records(Topic.MESSAGE_CREATED)
+    assert audit()[:2] == (1, counts(committed=4, sent=4, missing=4))
+
+
+def test_what_kafka_deleted_after_the_topics_retention_is_not_missing() -> None:
+    thing = Thing.objects.create()
+    with transaction.atomic(durable=True):
+        event = record(thing, topic=Topic.ROOM_NOTIFICATION)
+    with running(make_poller(retention=RETENTION)):
+        wait_for(all_sent, "the mark")
+    old = event.created_at - TOPICS[Topic.ROOM_NOTIFICATION].retention - timedelta(hours=1)
+    OutboxEvent.objects.filter(pk=event.pk).update(created_at=old, sent_at=old)
+    delete_records(Topic.ROOM_NOTIFICATION)
+    assert audit("--minutes", "2880")[:2] == (0, counts(committed=1, sent=1, past_retention=1))
+
+
+def test_what_was_published_past_the_outbox_is_unexpected() -> None:
+    """On topics that nobody else writes, also without the outbox's headers."""
+    producer = Producer({"bootstrap.servers": settings.KAFKA_BOOTSTRAP_SERVERS})
+    producer.produce(Topic.ROOM_CREATED, b"{}", key="1")
+    assert producer.flush(PATIENCE) == 0
+    status, sums, text = audit()
+    assert (status, sums) == (1, counts(unexpected=1)) and "chat.room.created[" in text
+
+
+def test_a_discarded_row_is_not_expected() -> None:
+    (event,) = commit_events(1)
+    OutboxEvent.objects.filter(pk=event.pk).update(dead_at=database_now(), discarded_at=database_now())
+    assert audit()[:2] == (0, counts(committed=1, discarded=1))
 
 
 def test_a_window_longer_than_rows_are_kept_is_refused() -> None:
-    status, _, text = audit("--minutes", "10081")
-    assert status == 2 and "at most 10080" in text
+    status, _, text = audit("--minutes", "10080")
+    assert status == 2 and "at most 10075" in text
 
 
 @pytest.mark.parametrize(

@@ -141,6 +141,21 @@ def test_a_renamed_and_deleted_room_is_told_in_order_and_leaves_redis(cache: Ver
     )
 
 
+def test_of_what_could_not_be_told_nothing_is_left_out(
+    cache: VersionedCache, store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kafka goes away between Redis and the notifications of two events of a room; the batch is tried again."""
+    created = room_created(700001, 1)
+    renamed = of_room(EventType.ROOM_UPDATED, 700001, 2, **created.data)
+    batch = [record(envelope, Topic.ROOM_CREATED) for envelope in (created, renamed)]
+    with monkeypatch.context() as patch, pytest.raises(KafkaException):
+        patch.setattr(producing, "TIMEOUT", 1.5)
+        RoomCacheHandler(cache, "127.0.0.1:1").store(batch)
+    with reading(Topic.ROOM_NOTIFICATION) as reader:
+        RoomCacheHandler(cache, settings.KAFKA_BOOTSTRAP_SERVERS).store(batch)
+        reader.read_all({UUID(created.id), UUID(renamed.id)})
+
+
 def test_what_came_by_rebuilding_keeps_nobody_from_being_told(cache: VersionedCache, store: Any) -> None:
     """The row is ahead of its event while that is under way."""
     handler = RoomCacheHandler(cache, settings.KAFKA_BOOTSTRAP_SERVERS)
@@ -169,7 +184,7 @@ def test_rebuilding_writes_what_is_there_and_takes_out_what_is_gone(cache: Versi
     # Redis has outlived the rows of earlier runs, with the same numbers.
     cache.forget([f"room:{room.pk}", last_message_key(room.pk), f"user:{owner}"])
     cache.write([Entry("room:700001", 1, {}), Entry(last_message_key(700001), 1, {}), Entry("user:Zoë", 1, {})])
-    cache.write([Entry("room:700002", 3, None), Entry(f"user:{owner}", -1, {"id": "older"})])
+    cache.write([Entry("room:700002", 3, None), Entry(f"user:{owner}", 0, {"id": "wrong"})])
     call_command("rebuild_cache")
     assert held(store, f"room:{room.pk}") == (room.version, room_state(room))
     assert held(store, f"user:{owner}")[1]["id"] == owner

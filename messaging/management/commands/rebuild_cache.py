@@ -37,7 +37,8 @@ class Command(BaseCommand):
 def _write_people(cache: VersionedCache) -> int:
     count = 0
     for people in _batches(User.objects.all()):
-        cache.write(Entry(user_key(person.username), person.version, user_state(person)) for person in people)
+        entries = (Entry(user_key(person.username), person.version, user_state(person)) for person in people)
+        cache.write(entries, anew=True)
         count += len(people)
     return count
 
@@ -45,7 +46,7 @@ def _write_people(cache: VersionedCache) -> int:
 def _write_rooms(cache: VersionedCache) -> int:
     count, last_messages = 0, LastMessages(cache)
     for rooms in _batches(Room.objects.select_related("owner")):
-        cache.write(Entry(room_key(room.pk), room.version, room_state(room)) for room in rooms)
+        cache.write((Entry(room_key(room.pk), room.version, room_state(room)) for room in rooms), anew=True)
         last_messages.rebuild([room.pk for room in rooms])
         count += len(rooms)
     return count

@@ -15,10 +15,10 @@ from django.db import Error
 from django.db.models import Count, Q
 from django.db.models.functions import TruncMinute
 
-from outbox.audit import ERRORS, Audit, Findings, Kind, database_now
+from outbox.audit import ERRORS, STEP, Audit, Findings, Kind, database_now
 from outbox.models import PENDING, OutboxEvent
 
-COLUMNS = ("committed", "sent", "pending", *Kind)
+COLUMNS = ("committed", "sent", "pending", "discarded", *Kind)
 
 Counts = Counter[str]
 
@@ -39,8 +39,9 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         window, retention = timedelta(minutes=options["minutes"]), timedelta(days=options["retention_days"])
-        if not timedelta(0) < window <= retention:
-            longest = retention / timedelta(minutes=1)
+        # Rows must not be purged while this looks for them.
+        if not timedelta(0) < window <= retention - STEP:
+            longest = (retention - STEP) / timedelta(minutes=1)
             raise CommandError(
                 f"--minutes must be above 0 and at most {longest:g}: older rows are purged.", returncode=2
             )
@@ -77,25 +78,32 @@ class Command(BaseCommand):
 def audit(window: timedelta, retention: timedelta) -> tuple[dict[datetime, Counts], Findings]:
     """The counts of each minute in which there was something, by column."""
     until = database_now()
-    # Whole minutes, but none of which rows may have been purged.
-    since = max((until - window).replace(second=0, microsecond=0), until - retention)
+    since = (until - window).replace(second=0, microsecond=0)
     findings = Findings()
     Audit(settings.KAFKA_BOOTSTRAP_SERVERS, since=since, retention=retention).advance(until, findings)
     minutes = _committed(since, until)
     for (minute, kind), count in findings.counts.items():
         minutes.setdefault(minute, Counter())[kind] = count
     for counts in minutes.values():
-        accounted = counts[Kind.READ_BACK] + counts[Kind.MISSING] + counts[Kind.PAST_RETENTION]
+        accounted = counts[Kind.READ_BACK] + counts[Kind.MISSING] + counts[Kind.PAST_RETENTION] + counts["discarded"]
         counts["pending"] = max(0, counts["committed"] - accounted)
     return minutes, findings
 
 
 def _committed(since: datetime, until: datetime) -> dict[datetime, Counts]:
-    # A row was marked after it was created. Said so, an index answers.
-    rows = OutboxEvent.objects.filter(PENDING | Q(sent_at__gte=since), created_at__range=(since, until))
+    # A row was marked after it was created. Said so, indexes answer.
+    discarded = Q(dead_at__isnull=False, discarded_at__isnull=False)
+    rows = OutboxEvent.objects.filter(PENDING | discarded | Q(sent_at__gte=since), created_at__range=(since, until))
     counted = (
         rows.values(minute=TruncMinute("created_at", tzinfo=UTC))
-        .annotate(committed=Count("id"), sent=Count("id", filter=Q(sent_at__lte=until)))
-        .values_list("minute", "committed", "sent")
+        .annotate(
+            committed=Count("id"),
+            sent=Count("id", filter=Q(sent_at__lte=until)),
+            discarded=Count("id", filter=discarded),
+        )
+        .values_list("minute", "committed", "sent", "discarded")
     )
-    return {minute: Counter(committed=committed, sent=sent) for minute, committed, sent in counted}
+    return {
+        minute: Counter(committed=committed, sent=sent, discarded=discarded)
+        for minute, committed, sent, discarded in counted
+    }

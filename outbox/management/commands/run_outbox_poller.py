@@ -55,8 +55,10 @@ class Command(BaseCommand):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: poller.stop())
         auditor.start()
-        poller.run()
-        auditor.close()
+        try:
+            poller.run()
+        finally:
+            auditor.close()
         logger.info("The poller has stopped.")
 
 

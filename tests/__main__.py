@@ -16,11 +16,11 @@ DATA = ROOT / ".data"
 def main() -> int:
     DATA.mkdir(exist_ok=True)
     # Shown at the end, so that the lines of the two do not mix.
-    log = DATA / "test-chats.log"
+    log = DATA / "test-acceptance.log"
     with log.open("w") as output:
         halves = [
-            start(["tests/acceptance", "tests/browser"], DATA / "test-chats", output),
-            start(["tests/unit", "tests/integration"], DATA / "test", None),
+            start(["tests/acceptance"], DATA / "test-acceptance", output),
+            start(["tests/unit", "tests/integration", "tests/browser"], DATA / "test", None),
         ]
         try:
             failed = [half.wait() != 0 for half in halves]

@@ -5,6 +5,7 @@ import pytest
 
 from devstack import DevStack
 from tests.acceptance.chat import Chat
+from tests.stack import FOLDER
 
 
 @pytest.fixture(scope="session")
@@ -15,7 +16,7 @@ def django_db_modify_db_settings(stack: DevStack, django_db_modify_db_settings: 
 @pytest.fixture(scope="session")
 def chat_stack() -> Iterator[DevStack]:
     """Services of their own for whole chats: what other tests do to theirs does not reach them."""
-    with DevStack(Path(__file__).resolve().parents[1] / ".data" / "acceptance") as stack:
+    with DevStack(FOLDER.with_name(f"{FOLDER.name}-chats")) as stack:
         yield stack
 
 

@@ -87,6 +87,8 @@ class ChatClient:
     async def ask(self, frame: Frame) -> Frame:
         """Send a frame and wait for its answer."""
         frame = {"id": str(uuid.uuid4()), **frame}
+        # An earlier answer to the same message is none to this one.
+        self._answers.pop(frame["id"], None)
         await self.send(frame)
         return await self.answer(frame["id"])
 

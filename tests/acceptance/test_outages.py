@@ -61,7 +61,6 @@ async def resend(client: ChatClient, frame: Frame) -> None:
     answer = None
     while answer is None or answer["type"] != "ack":
         assert answer is None or answer["code"] in {"unavailable", "unknown"}
-        client.frames = [old for old in client.frames if old.get("id") != frame["id"] or old["type"] == "message"]
         answer = await client.ask({**frame, "retry": True})
 
 

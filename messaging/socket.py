@@ -161,6 +161,10 @@ class Socket:
         try:
             async with asyncio.timeout(CLOSE_DEADLINE):
                 await self._send({"type": "websocket.close", "code": int(code)})
+                # Were the process to end before the client has answered, the system would reset the connection for
+                # what came unread, and the client might lose the close and what stands before it.
+                while (await self._receive())["type"] != "websocket.disconnect":
+                    pass
         except (TimeoutError, *GONE):
             logger.info("A client did not take its close %d.", code)
 

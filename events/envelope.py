@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from events.errors import InvalidRecord
 from events.schemas import SCHEMAS, Id, Name, Time, Uuid, check_data
 
-__all__ = ["SOURCE", "Envelope", "InvalidRecord", "time_text"]
+__all__ = ["SOURCE", "Envelope", "InvalidRecord", "explain", "time_text"]
 
 SOURCE = "chat"
 
@@ -39,7 +39,7 @@ class Envelope(BaseModel):
             _require_known(envelope.type)
             checked = check_data(envelope.type, envelope.data)
         except ValidationError as error:
-            raise InvalidRecord(_explain(error)) from None
+            raise InvalidRecord(explain(error)) from None
         # Into the dict that was made just now: a copy of the model would take longer than all the rest.
         envelope.data.clear()
         envelope.data.update(checked.model_dump())
@@ -61,7 +61,7 @@ def _require_known(type: str) -> None:
     raise InvalidRecord(f"{type!r} is no type of event that this server knows.")
 
 
-def _explain(error: ValidationError) -> str:
+def explain(error: ValidationError) -> str:
     """The first fault in one line, without the value, which may be somebody's text."""
     fault = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(str(part) for part in fault["loc"]) or "value"

@@ -5,9 +5,10 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Count, Q, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.html import format_html
@@ -76,7 +77,11 @@ class OutboxEventAdmin(ReadOnlyAdmin):
         # The sent ones are many, and their number says nothing.
         few = {name: Count("pk", filter=CONDITIONS[name]) for name in ("unsent", "retried", "dead")}
         counts = OutboxEvent.objects.filter(PENDING).aggregate(**few)
-        return super().changelist_view(request, {**(extra_context or {}), "counts": counts})
+        try:
+            return super().changelist_view(request, {**(extra_context or {}), "counts": counts})
+        except ValidationError:
+            self.message_user(request, "That is no id of an event.", messages.ERROR)
+            return HttpResponseRedirect(request.path)
 
     @admin.display(description="age until sent")
     def age(self, event: OutboxEvent) -> timedelta:
@@ -98,10 +103,11 @@ class OutboxEventAdmin(ReadOnlyAdmin):
 
     @admin.action(description="Discard dead events …", permissions=["decide"])
     def discard(self, request: HttpRequest, events: QuerySet[OutboxEvent]) -> HttpResponse | None:
-        if "sure" in request.POST:
+        dead = events.filter(CONDITIONS["dead"])
+        # Asked once more when others have died since.
+        if request.POST.get("sure") == str(dead.count()):
             self._decide(request, events, discard_dead_step, "Discarded")
             return None
-        dead = events.filter(CONDITIONS["dead"])
         context = {
             **self.admin_site.each_context(request),
             "title": "Discard dead events?",

@@ -10,7 +10,6 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-import orjson
 from django.db import connection
 
 # How many versions of one aggregate are read together. Each waits for the acknowledgement of the one before it.
@@ -87,7 +86,7 @@ class Row:
     version: int
     type: str
     subject: str
-    payload: dict[str, Any]
+    payload: str  # as PostgreSQL has it; whoever puts it in by hand may put in what is no JSON to others
     topic: str
     key: str
     created_at: datetime
@@ -163,4 +162,4 @@ def measure_pending() -> tuple[int, int, float]:
 
 
 def _row(columns: tuple[Any, ...]) -> Row:
-    return Row(**{**dict(zip(Row.__slots__, columns, strict=True)), "payload": orjson.loads(columns[6])})
+    return Row(**dict(zip(Row.__slots__, columns, strict=True)))

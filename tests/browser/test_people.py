@@ -1,4 +1,4 @@
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.acceptance.processes import Web
 from tests.browser.steps import SignUp, create_room, enter, expect_bubbles, say
@@ -80,3 +80,18 @@ def test_a_wrong_password_is_told_in_words(sign_up: SignUp):
     page.get_by_label("Password").fill("not the password")
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("alert")).to_have_text("The id or the password is wrong.")
+
+
+def test_what_is_written_before_the_room_is_there_is_sent_when_it_is(sign_up: SignUp):
+    """Somebody opens a room for the first time, and types faster than its history comes."""
+    alice, bob = sign_up("alice"), sign_up("bob")
+    room = create_room(alice)
+    held: list[Route] = []
+    bob.route("**/messages?limit=50", lambda route: held.append(route))
+    enter(bob, room)
+    say(bob, "early")
+    expect(bob.locator(".message.pending .bubble")).to_have_text(["early"])
+    held[0].continue_()
+    expect_bubbles(alice, ["early"])
+    expect_bubbles(bob, ["early"])
+    expect(bob.locator(".message.pending, .message.failed")).to_have_count(0)

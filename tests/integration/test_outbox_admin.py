@@ -119,7 +119,7 @@ def test_what_waited_behind_a_discarded_event_goes_on_without_it(client: Client,
         wait_for(lambda: OutboxEvent.objects.filter(dead_at__isnull=False).exists(), "the dead row")
         assert "will never reach" in decide(client, "discard", large)
         assert OutboxEvent.objects.get(pk=large.pk).state == "dead"
-        assert "Discarded: 1." in decide(client, "discard", large, sure="yes")
+        assert "Discarded: 1." in decide(client, "discard", large, sure="1")
         reader.read_all({first.id, third.id})
         wait_for(lambda: OutboxEvent.objects.get(pk=third.pk).state == "sent", "the mark")
         reader.read_to_end()
@@ -131,7 +131,7 @@ def test_who_decided_is_written_down(client: Client, things: None) -> None:
     """In the row's history, with the decision; a second decision finds nothing left to decide."""
     (dead,) = commit_events(1)
     OutboxEvent.objects.filter(pk=dead.pk).update(dead_at=timezone.now(), attempts=10)
-    decide(client, "discard", dead, sure="yes")
+    decide(client, "discard", dead, sure="1")
     assert "1 were not dead (any more)" in decide(client, "replay", dead, state="discarded")
     history = client.get(f"{URL}{dead.pk}/history/").content.decode()
     assert "Discarded." in history and "Replayed." not in history and "admin" in history
@@ -144,7 +144,19 @@ def test_more_rows_than_a_form_may_have_fields_are_decided_at_once(client: Clien
     some = OutboxEvent.objects.all()[:100]
     asked = decide(client, "discard", *some, state="dead", select_across="1")
     assert "Discard 1200" in asked and asked.count("_selected_action") == 100
-    assert "Discarded: 1200." in decide(client, "discard", *some, state="dead", select_across="1", sure="yes")
+    assert "Discarded: 1200." in decide(client, "discard", *some, state="dead", select_across="1", sure="1200")
+
+
+def test_who_discards_is_asked_again_when_more_have_died_meanwhile(client: Client, things: None) -> None:
+    events = commit_events(1, things=2)
+    OutboxEvent.objects.update(dead_at=timezone.now())
+    assert "Discard 2" in decide(client, "discard", events[0], state="dead", select_across="1", sure="1")
+    assert not OutboxEvent.objects.filter(discarded_at__isnull=False).exists()
+
+
+def test_what_is_no_id_is_answered_in_words(client: Client, things: None) -> None:
+    form = {"action": "replay", "_selected_action": "zzz"}
+    assert "That is no id of an event." in client.post(URL, form, follow=True).content.decode()
 
 
 def test_who_may_look_may_not_decide(client: Client, things: None) -> None:
@@ -155,7 +167,7 @@ def test_who_may_look_may_not_decide(client: Client, things: None) -> None:
     clerk.user_permissions.add(Permission.objects.get(codename="view_outboxevent"))
     client.force_login(clerk)
     for action in ("replay", "discard"):
-        decide(client, action, dead, sure="yes")
+        decide(client, action, dead, sure="1")
     assert OutboxEvent.objects.get(pk=dead.pk).state == "dead"
     assert "Replay dead" not in client.get(URL).content.decode()
     clerk.user_permissions.add(Permission.objects.get(codename="decide_outboxevent"))

@@ -141,6 +141,27 @@ def test_a_row_that_is_refused_blocks_its_aggregate_only_and_ends_as_a_dead_lett
     assert metrics.DEAD._value.get() == dead + 1
 
 
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("payload", '{"a": 1e400}'), ("payload", "[" * 300 + "]" * 300), ("payload", '["diary"]'),
+        ("topic", "nowhere"),
+    ],
+    ids=["a number too large", "nested too deeply", "no object", "no topic of ours"],
+)  # fmt: skip
+def test_a_row_that_is_no_event_ends_as_a_dead_letter_and_stops_nobody(column: str, value: str) -> None:
+    """Put in by somebody's SQL; what people wrote is not in its error."""
+    (event,) = commit_events(1)
+    with connection.cursor() as cursor:
+        cursor.execute(f"UPDATE outbox_outboxevent SET {column} = %s WHERE id = %s", [value, event.id])  # noqa: S608
+    others = commit_events(1, things=2)
+    with reading() as reader, running(make_poller(max_attempts=1)):
+        reader.read_all({other.id for other in others})
+        wait_for(lambda: OutboxEvent.objects.filter(dead_at__isnull=False).exists(), "the dead letter")
+    event.refresh_from_db(fields=["last_error"])
+    assert event.last_error and "diary" not in event.last_error
+
+
 def test_a_broker_that_refuses_a_record_keeps_the_next_versions_back() -> None:
     """The topic's limit, which only the broker knows: version 3 never overtakes the refused version 2, and the rows
     that shared its batch are sent."""

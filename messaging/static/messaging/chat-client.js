@@ -258,6 +258,7 @@ export class ChatClient extends EventTarget {
     subscription.cursor ??= frame.cursor;
     this.#dispatch("subscribed", frame);
     if (!frame.recovered) this.#dispatch("gap", { room: subscription.room });
+    this.#goOn(subscription.room);
   }
 
   #refuse(subscription, error) {
@@ -351,7 +352,9 @@ export class ChatClient extends EventTarget {
   #refuseEntry(entry, error) {
     const times = (this.#refusals.get(entry.id) ?? 0) + 1;
     this.#refusals.set(entry.id, times);
-    if (PASSING.has(error.code) && times < TRIES) {
+    // A room is joined by subscribing to it, and people write before that is done.
+    const isEarly = error.code === "not_member" && !this.#rooms.get(entry.room)?.live;
+    if ((PASSING.has(error.code) || isEarly) && times < TRIES) {
       this.#pause(entry.room, pauseOf(error));
       return;
     }
@@ -361,11 +364,13 @@ export class ChatClient extends EventTarget {
 
   #pause(room, duration) {
     if (this.#paused.has(room)) return;
-    const goOn = () => {
-      this.#paused.delete(room);
-      this.#sendAll();
-    };
-    this.#paused.set(room, setTimeout(goOn, duration));
+    this.#paused.set(room, setTimeout(() => this.#goOn(room), duration));
+  }
+
+  #goOn(room) {
+    clearTimeout(this.#paused.get(room));
+    this.#paused.delete(room);
+    this.#sendAll();
   }
 
   #tellState(state, until = null) {

@@ -16,6 +16,7 @@ from django.db.models import Count, Q
 from django.db.models.functions import TruncMinute
 
 from outbox.audit import ERRORS, STEP, Audit, Findings, Kind, database_now
+from outbox.management.commands.run_outbox_poller import positive
 from outbox.models import PENDING, OutboxEvent
 
 COLUMNS = ("committed", "sent", "pending", "discarded", *Kind)
@@ -29,12 +30,15 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
             "--minutes",
-            type=float,
+            type=positive,
             default=60.0,
             help="how far to look back; not further than rows are kept, which the poller purges after --retention-days",
         )
         parser.add_argument(
-            "--retention-days", type=float, default=7.0, help="after which the poller deletes sent rows: as it was told"
+            "--retention-days",
+            type=positive,
+            default=7.0,
+            help="after which the poller deletes sent rows",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

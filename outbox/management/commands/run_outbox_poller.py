@@ -33,12 +33,12 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--lease-seconds", type=float, default=10.0, help="others take over after so long a silence"
+            "--lease-seconds", type=positive, default=10.0, help="others take over after so long a silence"
         )
-        parser.add_argument("--batch", type=int, default=500, help="rows produced together")
-        parser.add_argument("--max-attempts", type=int, default=10, help="refusals after which a row is a dead letter")
+        parser.add_argument("--batch", type=count, default=500, help="rows produced together")
+        parser.add_argument("--max-attempts", type=count, default=10, help="refusals after which a row is dead")
         parser.add_argument(
-            "--retention-days", type=float, default=7.0, help="sent rows are deleted after so many days"
+            "--retention-days", type=positive, default=7.0, help="sent rows are deleted after so many days"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -60,6 +60,19 @@ class Command(BaseCommand):
         finally:
             auditor.close()
         logger.info("The poller has stopped.")
+
+
+def positive(text: str) -> float:
+    """A number of an option: above 0, and small enough for every clock."""
+    if not 0 < (number := float(text)) <= 1e6:
+        raise ValueError
+    return number
+
+
+def count(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise ValueError
+    return number
 
 
 def build_poller(*, lease_seconds: float, batch: int, max_attempts: int, retention: timedelta) -> OutboxPoller:

@@ -129,7 +129,7 @@ def test_a_row_marked_as_sent_without_a_record_is_missing() -> None:
     mark(event)
     status, sums, text = audit()
     assert (status, sums) == (1, counts(committed=1, sent=1, missing=1))
-    assert f"missing: {event.id} {event.topic} version 1" in text
+    assert f"missing: {event.id} {event.topic} {event.subject} version 1" in text
     assert "do not agree: 1 missing." in text
 
 

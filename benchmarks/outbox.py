@@ -68,7 +68,9 @@ async def measure_rooms(chat: Chat, rooms: int, rate: float) -> None:
     async with ChatClient(there.url, bob) as client:
         await client.ask({"type": "subscribe", "rooms": True})
         watcher = asyncio.create_task(watch(client, seen))
-        await asyncio.to_thread(create_room, here.url, alice)  # The first one wakes everything up.
+        # The first one waits for the event consumer to get its partitions.
+        first = await asyncio.to_thread(create_room, here.url, alice)
+        await client.until(lambda _: first in seen)
         started = time.perf_counter()
         for number in range(rooms):
             await asyncio.sleep(started + number / rate - time.perf_counter())

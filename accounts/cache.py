@@ -45,7 +45,7 @@ class VersionedCache:
         self._redis = redis.Redis.from_url(redis_url, **redis_options)
 
     def write(self, entries: Iterable[Entry], *, anew: bool = False) -> None:
-        """In one round trip, like the next two; `anew` writes the same version once more."""
+        """In one round trip, like the others but `held`; `anew` writes the same version once more."""
         pipeline = self._redis.pipeline(transaction=False)
         for key, version, data in entries:
             value = b"" if data is None else orjson.dumps(data)
@@ -83,8 +83,10 @@ class VersionedCache:
 
     def forget(self, keys: Iterable[str]) -> None:
         """Delete entries, but no graves; the next write of a key counts, whatever its version."""
+        pipeline = self._redis.pipeline(transaction=False)
         for key in keys:
-            self._redis.eval(FORGET, 1, key)
+            pipeline.eval(FORGET, 1, key)
+        pipeline.execute()
 
 
 class UserCacheHandler:

@@ -58,8 +58,8 @@ ERRORS = (Kind.MISSING, Kind.UNEXPECTED, Kind.OUT_OF_ORDER)
 
 
 class Findings:
-    """How many of each kind, by the minute of `created_at`; the first offenders of each kind of error by their names,
-    which hold nothing that people wrote."""
+    """How many of each kind, by the minute of `created_at`, or in which a record without a row was appended; the first
+    offenders of each kind of error by their names, which hold nothing that people wrote."""
 
     def __init__(self) -> None:
         self.counts: Counter[tuple[datetime, Kind]] = Counter()

@@ -145,6 +145,15 @@ def test_a_record_without_a_committed_row_is_unexpected() -> None:
     assert "people" not in text
 
 
+def test_a_record_that_says_that_it_is_old_is_unexpected_all_the_same() -> None:
+    with transaction.atomic():
+        event = record(Thing.objects.create())
+        transaction.set_rollback(True)
+    event.created_at -= timedelta(days=9_000)
+    produce(event)
+    assert audit()[:2] == (1, counts(unexpected=1))
+
+
 def test_a_version_behind_a_higher_one_is_out_of_order() -> None:
     first, second = commit_events(2)
     produce(second, first)

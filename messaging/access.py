@@ -29,6 +29,9 @@ LOOK_BACK = timedelta(seconds=10)
 # How long cached rights hold while PostgreSQL is away.
 GRACE = 60.0  # seconds
 
+# The reason of a change that takes nothing away.
+ADDED = "added"
+
 # Called with the room (None: the account itself) and the reason of the change.
 Listener = Callable[[int | None, str], None]
 
@@ -88,14 +91,19 @@ class AccessCache:
         require_unmuted(await self.require_member(user, room))
 
     def invalidate(self, user: int, room: int | None, reason: str) -> None:
-        """Forget the rights of a person in a room (None: everywhere) and tell the person's sockets."""
+        """Forget the rights of a person in a room (None: everywhere) and tell the person's sockets. What is known of a
+        member stays when it is told late that the person has become one, also while PostgreSQL is away."""
+        if reason != ADDED:
+            self._forget(user, room)
+        for listener in tuple(self._listeners.get(user, ())):
+            listener(room, reason)
+
+    def _forget(self, user: int, room: int | None) -> None:
         self._invalidations += 1
         if room is None:
             self._known = {key: access for key, access in self._known.items() if key[0] != user}
         else:
             self._known.pop((user, room), None)
-        for listener in tuple(self._listeners.get(user, ())):
-            listener(room, reason)
 
     async def watch(self) -> None:
         """Read new AccessChange rows once a second, for ever; a failing database is logged once and tried again."""

@@ -17,6 +17,7 @@ from accounts.errors import ChatError, ErrorCode
 from accounts.models import User
 from kafka_layer import Batch, Gap, LayerError
 from messaging import protocol
+from messaging.access import ADDED
 from messaging.attendance import live_group
 from messaging.cursor import Cursor
 from messaging.database import in_database
@@ -39,8 +40,6 @@ connections = Gauge("chat_connections", "WebSockets of signed-in people on this 
 MAX_IN_FLIGHT = 32
 # How long a socket that is drained waits for them: longer than Kafka may take to confirm or to fail.
 ANSWER_DEADLINE = 6.0  # seconds
-# The reason of an access change that takes nothing away.
-ADDED = "added"
 # Those that a `removed` frame may tell.
 ROOM_REASONS = frozenset({"left", "kicked", "banned", "deleted"})
 

@@ -28,6 +28,7 @@ from outbox.poller import OutboxPoller
 from outbox.publisher import Publisher
 from outbox.services import record_event
 from outbox.wakeups import Wakeups
+from tests.acceptance.processes import wait_for
 
 PATIENCE = 30.0  # seconds until a test gives up waiting
 
@@ -261,8 +262,15 @@ def topic_limit(topic: Topic, max_bytes: int) -> Iterator[None]:
         resource = ConfigResource(ResourceType.TOPIC, topic.value, incremental_configs=[entry])
         admin.incremental_alter_configs([resource])[resource].result(PATIENCE)
 
+    def in_force() -> bool:
+        resource = ConfigResource(ResourceType.TOPIC, topic.value)
+        entries = admin.describe_configs([resource])[resource].result(PATIENCE)
+        return bool(entries["max.message.bytes"].value == str(max_bytes))
+
     alter(AlterConfigOpType.SET)
     try:
+        # The controller has it now; the broker a moment later.
+        wait_for(in_force, "the topic's limit")
         yield
     finally:
         alter(AlterConfigOpType.DELETE)

@@ -97,9 +97,9 @@ def test_what_was_too_large_is_sent_after_the_limit_was_raised_and_it_was_replay
     client: Client, things: None
 ) -> None:
     """Meanwhile it is dead, what follows it waits, everybody else flows; afterwards readers see all in order."""
-    events = versions_with_a_large_one()
     with reading() as reader, running(make_poller(max_attempts=2)):
         with topic_limit(Topic.MESSAGE_CREATED, 2000):
+            events = versions_with_a_large_one()
             wait_for(lambda: OutboxEvent.objects.filter(dead_at__isnull=False).exists(), "the dead row")
             others = commit_events(2, things=2)
             reader.read_all({event.id for event in others})

@@ -79,6 +79,9 @@ class ChatClient:
         except TimeoutError:
             raise AssertionError(f"Nothing as expected in {deadline} s; the last frames: {self.frames[-5:]}") from None
 
+    def is_answered(self, id: str) -> bool:
+        return id in self._answers
+
     async def answer(self, id: str) -> Frame:
         """The answer to the frame with this id."""
         frame: Frame = await self.until(lambda self: self._answers.get(id))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Sequence
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from threading import Event, Thread
@@ -17,6 +18,7 @@ from django.conf import settings
 from django.core.management import call_command, get_commands
 from django.core.management.base import BaseCommand, CommandError
 
+from devstack.nginx import prepare_nginx
 from devstack.ports import is_free
 from devstack.tied import tied
 from devstack.urls import write_urls
@@ -35,6 +37,7 @@ autorestart=true
 startsecs=1
 startretries=1000000
 stopwaitsecs=15
+priority={priority}
 stopasgroup=false
 killasgroup=true
 redirect_stderr=true
@@ -56,22 +59,28 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "--port", type=_positive, default=8000, help="of the first web process; the next free one is taken"
+            "--port", type=_positive, default=8000, help="of the chat; when it is taken the next free one"
         )
-        parser.add_argument("--web", type=_positive, default=1, help="number of web processes")
+        parser.add_argument(
+            "--web", type=_positive, default=1, help="number of web processes; several stand behind nginx at the port"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        ports = self._choose_ports(options["port"], options["web"])
+        # With one web process that is the door, else nginx, which stands before the others.
+        several = options["web"] > 1
+        door, *behind = self._choose_ports(options["port"], options["web"] + several)
+        web_ports = behind or [door]
         call_command("migrate", verbosity=0)
         call_command("create_topics")
         if "seed_demo" in get_commands():
             call_command("seed_demo")
         with tempfile.TemporaryDirectory() as folder:
             config = Path(folder) / "supervisord.conf"
-            config.write_text(_configuration(folder, ports))
-            self._supervise(config, ports)
+            nginx = prepare_nginx(Path(folder), port=door, web_ports=web_ports) if several else None
+            config.write_text(_configuration(folder, door, web_ports, nginx))
+            self._supervise(config, door, web_ports)
 
-    def _supervise(self, config: Path, ports: list[int]) -> None:
+    def _supervise(self, config: Path, door: int, web_ports: list[int]) -> None:
         """Run the supervisor until Ctrl-C or SIGTERM. Raises `CommandError` when it ends by itself."""
         signalled = Event()
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -84,7 +93,7 @@ class Command(BaseCommand):
         printer = Thread(target=self._print_log, args=(supervisor.stdout,), name="log", daemon=True)
         printer.start()
         try:
-            self._announce(supervisor, ports, signalled)
+            self._announce(supervisor, door, web_ports, signalled)
             while not signalled.wait(0.5):
                 if supervisor.poll() is not None:
                     raise CommandError(f"The supervisor has ended ({supervisor.returncode}), so everything ends.")
@@ -106,19 +115,20 @@ class Command(BaseCommand):
             self.stdout.write(f"Port {first} is taken, so {ports[0]} is used.")
         return ports
 
-    def _announce(self, supervisor: "subprocess.Popen[bytes]", ports: list[int], signalled: Event) -> None:
-        """Print the addresses once the web processes can serve."""
+    def _announce(
+        self, supervisor: "subprocess.Popen[bytes]", door: int, web_ports: list[int], signalled: Event
+    ) -> None:
+        """Print the address once the web processes can serve."""
         end = monotonic() + READY_DEADLINE
-        for port in ports:
+        for port in [*web_ports, door]:
             while not _is_ready(port):
                 if signalled.wait(0.2) or supervisor.poll() is not None:
                     return
                 if monotonic() > end:
-                    raise CommandError(f"The web process on port {port} is not ready; the log above says why.")
-        urls = [f"http://127.0.0.1:{port}/" for port in ports]
-        write_urls(settings.DATA_DIR, urls)
-        self.stdout.write(f"\nThe chat runs at {'  '.join(urls)}\nAdministration: http://127.0.0.1:{ports[0]}/admin/ - "
-                          "Ctrl-C ends everything.\n")  # fmt: skip
+                    raise CommandError(f"Port {port} does not serve; the log above says why.")
+        url = f"http://127.0.0.1:{door}/"
+        write_urls(settings.DATA_DIR, [url])
+        self.stdout.write(f"\nThe chat runs at {url}\nAdministration: {url}admin/ - Ctrl-C ends everything.\n")
         self.stdout.flush()
 
 
@@ -128,7 +138,7 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _configuration(folder: str, ports: list[int]) -> str:
+def _configuration(folder: str, door: int, web_ports: list[int], nginx: list[str] | None) -> str:
     python, manage = sys.executable, str(ROOT / "manage.py")
     commands = {
         f"web-{port}": [
@@ -143,21 +153,24 @@ def _configuration(folder: str, ports: list[int]) -> str:
             str(port),
             "chatproject.asgi:application",
         ]
-        for port in ports
+        for port in web_ports
     }
     # The name lets it go on at once after a restart. Two chats on one Kafka must not have the same.
-    events = [python, manage, "run_event_consumer", "--instance-id", f"events-{ports[0]}"]
+    events = [python, manage, "run_event_consumer", "--instance-id", f"events-{door}"]
     commands |= {"poller": [python, manage, "run_outbox_poller"], "events": events}
-    programs = [
-        # Killed with the supervisor: when that ends out of order, nobody is left to wait for them.
-        PROGRAM.format(
-            name=name, command=_escape(shlex.join(tied(*command, number=signal.SIGKILL))), root=_escape(str(ROOT))
-        )
-        for name, command in commands.items()
-    ]
+    # Killed with the supervisor: when that ends out of order, nobody is left to wait for them.
+    programs = [_program(name, tied(*command, number=signal.SIGKILL)) for name, command in commands.items()]
+    if nginx is not None:
+        # Its workers would outlive a master that is killed. Up before the others and down after them, it passes their
+        # goodbyes on.
+        programs.append(_program("nginx", tied(*nginx, number=signal.SIGTERM), priority=1))
     # As root it warns unless it is told that this is meant; a user without a name cannot be told.
     user = "user=root" if os.geteuid() == 0 else ""
     return SUPERVISOR.format(folder=_escape(folder), user=user) + "".join(programs)
+
+
+def _program(name: str, command: Sequence[str], *, priority: int = 999) -> str:
+    return PROGRAM.format(name=name, command=_escape(shlex.join(command)), root=_escape(str(ROOT)), priority=priority)
 
 
 def _escape(value: str) -> str:

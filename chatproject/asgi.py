@@ -27,7 +27,12 @@ if settings.METRICS_PORT:
     # Not on the public port: this is for the operator.
     REGISTRY.register(LayerCollector(get_channel_layer()))
     hub = get_hub()
-    serve_probe(settings.METRICS_PORT, problem=hub.problem, actions={"/drain": hub.drain_from_outside})
+    serve_probe(
+        settings.METRICS_PORT,
+        host=settings.METRICS_HOST,
+        problem=hub.problem,
+        actions={"/drain": hub.drain_from_outside},
+    )
 
 
 async def refuse(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:

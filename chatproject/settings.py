@@ -56,7 +56,8 @@ KAFKA_REPLICATION = int(os.environ.get("KAFKA_REPLICATION", "1"))
 # Messages older than so many days are deleted by `manage.py purge_messages`; unset: they are kept for ever.
 _retention = os.environ.get("MESSAGE_RETENTION_DAYS")
 MESSAGE_RETENTION_DAYS = float(_retention) if _retention else None
-# Port of the metrics and drain endpoint of a process; unset: no such endpoint.
+# Port of the metrics and drain endpoint of a process; unset: no such endpoint. Whoever reaches the address may drain.
+METRICS_HOST = os.environ.get("METRICS_HOST", "127.0.0.1")
 METRICS_PORT = int(os.environ["METRICS_PORT"]) if os.environ.get("METRICS_PORT") else None
 
 INSTALLED_APPS = [
@@ -201,6 +202,8 @@ LOGIN_URL = "/"
 SECURE = _flag("SECURE", "0")
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE
 SECURE_SSL_REDIRECT = SECURE
+# Probes come from within, without TLS.
+SECURE_REDIRECT_EXEMPT = [r"^health/"]
 SECURE_HSTS_SECONDS = 31_536_000 if SECURE else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SECURE
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if SECURE else None

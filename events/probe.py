@@ -9,8 +9,6 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import make_wsgi_app
 
-HOST = "127.0.0.1"
-
 
 class Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
@@ -24,9 +22,13 @@ class SilentHandler(WSGIRequestHandler):
 
 
 def serve_probe(
-    port: int, *, problem: Callable[[], str | None], actions: Mapping[str, Callable[[], None]] | None = None
+    port: int,
+    *,
+    host: str = "127.0.0.1",
+    problem: Callable[[], str | None],
+    actions: Mapping[str, Callable[[], None]] | None = None,
 ) -> Server:
-    """Serve on the loopback address from a thread until the process ends; `port` 0 takes a free one.
+    """Serve from a thread until the process ends; `port` 0 takes a free one.
 
     `/ready` answers 200, or 503 with what `problem` says. `POST` to a path of `actions` calls that in a thread and
     answers 204 when it has returned. Raises `OSError` when the port is taken.
@@ -45,6 +47,6 @@ def serve_probe(
         start_response("503 Service Unavailable" if trouble else "200 OK", [("Content-Type", "application/json")])
         return [json.dumps({"ready": trouble is None, "problem": trouble}).encode()]
 
-    server = make_server(HOST, port, application, server_class=Server, handler_class=SilentHandler)
+    server = make_server(host, port, application, server_class=Server, handler_class=SilentHandler)
     Thread(target=server.serve_forever, name="probe", daemon=True).start()
     return server

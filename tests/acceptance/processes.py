@@ -73,6 +73,9 @@ class Process:
             self.kill()
             raise AssertionError(f"{self.name} did not stop on SIGTERM; see {self.log}.") from None
 
+    def is_over(self) -> bool:
+        return self._popen is not None and self._popen.poll() is not None
+
     def has_ended(self) -> bool:
         """Whether it has ended by itself, as a failure."""
         return self._popen is not None and self._popen.poll() not in {None, 0}

@@ -60,7 +60,7 @@ class Command(BaseCommand):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: consumer.stop())
         if settings.METRICS_PORT:
-            serve_probe(settings.METRICS_PORT, problem=consumer.progress.problem)
+            serve_probe(settings.METRICS_PORT, host=settings.METRICS_HOST, problem=consumer.progress.problem)
         watchdog = Watchdog(settings.KAFKA_BOOTSTRAP_SERVERS, consumer.progress)
         watchdog.start()
         watcher = _Watcher(watch, topic_id, on_change=consumer.stop)

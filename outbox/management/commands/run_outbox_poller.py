@@ -51,7 +51,7 @@ class Command(BaseCommand):
         )
         auditor = Auditor(settings.KAFKA_BOOTSTRAP_SERVERS, leads=poller.leads, retention=retention)
         if settings.METRICS_PORT:
-            serve_probe(settings.METRICS_PORT, problem=poller.problem)
+            serve_probe(settings.METRICS_PORT, host=settings.METRICS_HOST, problem=poller.problem)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: poller.stop())
         auditor.start()

@@ -84,6 +84,8 @@ async def test_only_authors_edit_and_only_authors_and_who_moderates_delete(chat:
         assert (await delete(member, room, of_owner))["code"] == "forbidden"
         assert (await edit(owner, room, str(uuid.uuid4()), "x"))["code"] == "not_found"
         assert (await delete(owner, room, of_member))["type"] == "ack"
+        # The server that acknowledged it reads it a moment later.
+        await member.until(lambda client: client.of_type("deleted"))
         assert (await edit(member, room, of_member, "once more"))["code"] == "not_found"
         await member.until(lambda client: client.of_type("deleted"))
         assert [(f["type"], f.get("text")) for f in stream(member, room)] == [

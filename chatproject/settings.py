@@ -6,11 +6,12 @@ Every variable has a default that suits a developer's machine; `DATABASE_URL`, `
 
 import os
 from pathlib import Path
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 import django_stubs_ext
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
 
 from events.topics import TOPICS, Topic
 
@@ -116,34 +117,48 @@ TEMPLATES = [
 ]
 
 
-def _database(url: str) -> dict[str, object]:
-    """Translate `postgresql://user:password@host:port/name?option=value` to Django's words."""
-    parts = urlsplit(url)
-    if parts.scheme not in {"postgres", "postgresql"}:
-        raise ImproperlyConfigured(f"DATABASE_URL must start with postgresql://, not {parts.scheme}://.")
+def read_database_url(url: str) -> dict[str, object]:
+    """Translate an address as libpq knows it to Django's words: `postgresql://user:password@host:port/name?option=value`.
+
+    With several hosts (`host1:port1,host2:port2`) each new connection goes to the one that can be written to, in the
+    order of their names.
+    """
+    try:
+        given = conninfo_to_dict(url)
+    except ProgrammingError:
+        # What libpq says would show the password.
+        raise ImproperlyConfigured(
+            "DATABASE_URL is no address that libpq understands; it looks like"
+            " postgresql://user:password@host:port,host:port/name?option=value."
+        ) from None
+    host = str(given.pop("host", ""))
     return {
         "ENGINE": "django_prometheus.db.backends.postgresql",
-        "NAME": parts.path.lstrip("/"),
-        "USER": unquote(parts.username or ""),
-        "PASSWORD": unquote(parts.password or ""),
-        "HOST": parts.hostname or "",
-        "PORT": parts.port or 5432,
+        "NAME": given.pop("dbname", ""),
+        "USER": given.pop("user", ""),
+        "PASSWORD": given.pop("password", ""),
+        "HOST": host,
+        "PORT": given.pop("port", ""),
         # Under ASGI a connection belongs to no thread for long, so the pool keeps them instead of CONN_MAX_AGE.
         "CONN_MAX_AGE": 0,
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {
-            "connect_timeout": 3,
+            "connect_timeout": 3,  # of each host
             "tcp_user_timeout": 5000,
+            # A connection on which nobody asks, such as the poller's LISTEN, learns within 15 s that its host is gone.
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
             "options": "-c statement_timeout=10000 -c lock_timeout=5000 -c idle_in_transaction_session_timeout=15000",
             # The pool doubles its wait after each attempt to connect, whoever asks meanwhile: if it went on for longer
             # than two seconds, everybody would wait after an outage for as long as that lasted.
             "pool": {"min_size": 1, "max_size": 8, "timeout": 3, "max_waiting": 256, "reconnect_timeout": 2},
-            **dict(parse_qsl(parts.query)),
+            **({"target_session_attrs": "read-write"} if "," in host else {}),
+            **given,
         },
     }
 
 
-DATABASES = {"default": _database(DATABASE_URL)}
+DATABASES = {"default": read_database_url(DATABASE_URL)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # Every Redis call has a deadline; what Redis holds may be lost.

@@ -20,9 +20,11 @@ LOCK_NAME = "outbox-polling-lock"
 
 # A TransactionTestCase and an operator's TRUNCATE may take the row away.
 ENSURE = "INSERT INTO outbox_outboxlease (id, epoch, holder) VALUES (1, 0, '') ON CONFLICT DO NOTHING"
+# From itself a holder takes over at once: after an outage of the database it could not give the row back.
 TAKE_OVER = """
     UPDATE outbox_outboxlease SET epoch = epoch + 1, holder = %(holder)s, renewed_at = clock_timestamp()
-    WHERE id = 1 AND (holder = '' OR renewed_at < clock_timestamp() - make_interval(secs => %(life)s))
+    WHERE id = 1
+        AND (holder IN ('', %(holder)s) OR renewed_at < clock_timestamp() - make_interval(secs => %(life)s))
     RETURNING epoch
 """
 RENEW = """

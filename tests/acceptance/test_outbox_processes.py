@@ -147,7 +147,7 @@ def test_pollers_killed_at_random_moments_of_a_flow_lose_nothing_and_invent_noth
                 Event().wait(chance.uniform(0, 1))
                 holder.kill()
                 holder = start(f"poller-{number}")
-            wait_for(lambda: flow.commits >= 5_000, "5,000 rows")
+            wait_for(lambda: len(flow.acknowledged) >= 5_000, "5,000 rows")
         events = committed()
         reader.read_all({event.id for event in events})
         wait_for(all_sent, "the marks")

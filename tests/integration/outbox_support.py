@@ -85,7 +85,8 @@ class Flow:
     what was committed."""
 
     def __init__(self, *, rate: float = 500.0) -> None:
-        self.commits = 0
+        # The events whose commits were acknowledged.
+        self.acknowledged: list[UUID] = []
         self._pause = 1 / rate
         self._finished = Event()
         self._thread = Thread(target=self._run, name="flow", daemon=True)
@@ -108,9 +109,10 @@ class Flow:
                 if len(things) < 20:
                     things.append(Thing.objects.create())
                 with transaction.atomic(durable=True):
-                    record(things[number % len(things)])
+                    event = record(things[number % len(things)])
                     transaction.set_rollback(number % 10 == 0)
-                self.commits += number % 10 != 0
+                if number % 10 != 0:
+                    self.acknowledged.append(event.id)
             except Error:
                 connection.close()
         connection.close()

@@ -16,6 +16,10 @@ from rooms.models import Room
 
 logger = logging.getLogger(__name__)
 
+REMEMBERED_ROOMS = (
+    10_000  # whose newest state in the room list is known, 250 bytes each; the longest unheard-of are forgotten
+)
+
 # (room pk, frame)
 PrivateNews = tuple[tuple[int, Frame], ...]
 
@@ -35,6 +39,8 @@ class Renderer:
 
     def __init__(self, log: RoomLog) -> None:
         self._log = log
+        # Room pk → version and offset of its newest state in the room list, in the order of the latest mention.
+        self._newest: dict[int, tuple[int, int]] = {}
 
     def room(self, batch: Batch) -> Text | None:
         """Messages, notices, edits and deletions of a room's log."""
@@ -63,13 +69,25 @@ class Renderer:
         """`room_created`, `room_updated` and `room_deleted`."""
         public: list[Frame] = []
         private: list[tuple[int, Frame]] = []
-        for _, envelope in _read(batch):
+        for record, envelope in _read(batch):
             frame = _list_frame(envelope)
-            if frame is not None and envelope.data["kind"] == Room.Kind.PUBLIC:
+            if frame is None or self._is_overtaken(record, envelope):
+                continue
+            if envelope.data["kind"] == Room.Kind.PUBLIC:
                 public.append(frame)
-            elif frame is not None:
+            else:
                 private.append((envelope.data["id"], frame))
         return ListBatch(_text(public), tuple(private))
+
+    def _is_overtaken(self, record: Record, envelope: Envelope) -> bool:
+        """Whether this state of a room, or a newer one, stands before it in the log. What stands behind it says
+        nothing: a slow follower's batch is rendered after those of the others, and has what is newer as well."""
+        room, version, place = envelope.data["id"], envelope.version or 0, record.position.offset
+        newest, since = self._newest.pop(room, (-1, place))
+        self._newest[room] = (newest, since) if newest >= version else (version, place)
+        if len(self._newest) > REMEMBERED_ROOMS:
+            del self._newest[next(iter(self._newest))]
+        return newest >= version and since < place
 
     def access_changes(self, batch: Batch) -> list[Mapping[str, Any]]:
         """The data of the access changes of one person."""

@@ -22,7 +22,7 @@ from tests.acceptance.processes import wait_for
 
 FOLDER = Path(__file__).resolve().parents[1] / ".data" / "benchmark-chat"
 BATCH = 500  # the poller's
-PENDING = "SELECT count(*) FROM outbox_outboxevent WHERE sent_at IS NULL"
+PENDING = "SELECT count(*) FROM outbox_outboxevent WHERE sent_at IS NULL AND discarded_at IS NULL"
 DRAINED = """
     SELECT count(*), extract(epoch FROM max(sent_at) - min(sent_at))::float8 FROM outbox_outboxevent
     WHERE type = 'chat.user.created.v1' AND key LIKE %s

@@ -6,15 +6,18 @@ from uuid import UUID
 
 from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
+from django.core.paginator import Paginator
 from django.db import transaction
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, DurationField, ExpressionWrapper, F, Q, QuerySet
+from django.db.models.functions import Coalesce, Now
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.utils import timezone
+from django.utils.functional import cached_property
 from django.utils.html import format_html
 
 from events.admin import ReadOnlyAdmin
-from outbox.models import PENDING, OutboxEvent, OutboxLease
+from events.schemas import EventType
+from outbox.models import DISCARDED, PENDING, OutboxEvent, OutboxLease
 from outbox.services import discard_dead_step, replay_dead_step
 
 # What a person on call looks for: neither sent nor discarded.
@@ -24,13 +27,22 @@ CONDITIONS = {
     "unsent": PENDING & Q(dead_at=None),
     "retried": PENDING & Q(dead_at=None, attempts__gt=0),
     "dead": PENDING & Q(dead_at__isnull=False),
-    "discarded": Q(discarded_at__isnull=False),
+    "discarded": DISCARDED,
     "sent": Q(sent_at__isnull=False),
 }
 # Each has an index, or few rows; the sent ones are millions.
 ORDER = {"discarded": "-dead_at", "sent": "-sent_at"}
+COUNTED = 10_000  # rows of a list
 SHOWN = 100  # rows on one page, and on the page that asks whether one is sure
-USUAL_LEASE = 10  # seconds, the default of run_outbox_poller
+
+
+class FewPages(Paginator[Any]):
+    """Counts no further than anybody turns the pages."""
+
+    @cached_property
+    def count(self) -> int:
+        rows: QuerySet[Any] = self.object_list  # type: ignore[assignment]
+        return rows[:COUNTED].count()
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -50,19 +62,36 @@ class StateFilter(admin.SimpleListFilter):
         return queryset.filter(CONDITIONS.get(self.value() or OPEN, PENDING))
 
 
+class TypeFilter(admin.SimpleListFilter):
+    """The types that there are, not those that the millions of rows happen to have."""
+
+    title = parameter_name = "type"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(type.value, type.value) for type in EventType]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[OutboxEvent]) -> QuerySet[OutboxEvent]:
+        return queryset.filter(type=self.value()) if self.value() else queryset
+
+
 @admin.register(OutboxEvent)
 class OutboxEventAdmin(ReadOnlyAdmin):
     """Whoever may decide (`decide_outboxevent`) replays and discards dead rows; the row's history says who did."""
 
     list_display = ("created_at", "state", "age", "type", "subject", "version", "attempts", "last_error")
-    list_filter = (StateFilter, "type")
+    list_filter = (StateFilter, TypeFilter)
     search_fields = ("subject", "key")
     show_full_result_count = False
+    paginator = FewPages
     actions = ("replay", "discard")
     fields = (
         "state", "type", "subject", "version", "topic", "key", "data", "created_at", "age", "attempts", "last_error",
         "next_attempt_at", "dead_at", "held_up", "discarded_at", "sent_at", "epoch",
     )  # fmt: skip
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[OutboxEvent]:
+        rows: QuerySet[OutboxEvent] = super().get_queryset(request)
+        return rows.annotate(age=_time_since("created_at", until=Coalesce("sent_at", Now())))
 
     def get_ordering(self, request: HttpRequest) -> list[str]:
         return [ORDER.get(request.GET.get(StateFilter.parameter_name, OPEN), "created_at")]
@@ -74,18 +103,20 @@ class OutboxEventAdmin(ReadOnlyAdmin):
         return request.user.has_perm("outbox.decide_outboxevent")
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        # The sent ones are many, and their number says nothing.
-        few = {name: Count("pk", filter=CONDITIONS[name]) for name in ("unsent", "retried", "dead")}
-        counts = OutboxEvent.objects.filter(PENDING).aggregate(**few)
+        if set(self.actions).intersection(request.POST.getlist("action")) and not self.has_decide_permission(request):
+            # Django would show the list again as if nothing had been asked.
+            self.message_user(request, "You may look at events, but not replay or discard them.", messages.ERROR)
+            return HttpResponseRedirect(request.get_full_path())
         try:
-            return super().changelist_view(request, {**(extra_context or {}), "counts": counts})
+            return super().changelist_view(request, {**(extra_context or {}), "counts": _counts()})
         except ValidationError:
             self.message_user(request, "That is no id of an event.", messages.ERROR)
             return HttpResponseRedirect(request.path)
 
     @admin.display(description="age until sent")
-    def age(self, event: OutboxEvent) -> timedelta:
-        return (event.sent_at or timezone.now()) - event.created_at
+    def age(self, event: Any) -> timedelta:
+        age: timedelta = event.age
+        return age
 
     def data(self, event: OutboxEvent) -> str:
         return format_html("<pre>{}</pre>", json.dumps(event.payload, indent=2, ensure_ascii=False))
@@ -125,6 +156,8 @@ class OutboxEventAdmin(ReadOnlyAdmin):
         step: Callable[[Collection[UUID]], list[OutboxEvent]],
         done: str,
     ) -> None:
+        # Who decides at the same moment may take rows away from both.
+        chosen = events.count()
         dead = list(events.filter(CONDITIONS["dead"]).values_list("pk", flat=True))
         with transaction.atomic():
             decided = step(dead)
@@ -132,22 +165,43 @@ class OutboxEventAdmin(ReadOnlyAdmin):
                 self.log_change(request, event, f"{done}.")
         if decided:
             self.message_user(request, f"{done}: {len(decided)}.", messages.SUCCESS)
-        if others := events.exclude(pk__in=[event.pk for event in decided]).count():
+        if others := chosen - len(decided):
             self.message_user(request, f"{others} were not dead (any more) and are as they were.", messages.WARNING)
 
 
 @admin.register(OutboxLease)
 class OutboxLeaseAdmin(ReadOnlyAdmin):
-    list_display = ("epoch", "holder", "renewed_at", "age", "verdict")
+    list_display = ("epoch", "holder", "renewed_at", "age", "life", "verdict")
+    fields = list_display
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[OutboxLease]:
+        rows: QuerySet[OutboxLease] = super().get_queryset(request)
+        return rows.annotate(age=_time_since("renewed_at", until=Now()))
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return self.fields
 
     @admin.display(description="since the last renewal")
-    def age(self, lease: OutboxLease) -> timedelta:
-        return timezone.now() - lease.renewed_at
+    def age(self, lease: Any) -> timedelta:
+        age: timedelta = lease.age
+        return age
 
     @admin.display(description="is somebody at work?")
     def verdict(self, lease: OutboxLease) -> str:
         if not lease.holder:
             return "No: the last one has given it back. Start run_outbox_poller."
-        if self.age(lease).total_seconds() > USUAL_LEASE:
-            return "Hardly: it was not renewed for longer than a lease lasts. Look at the pollers."
+        if self.age(lease).total_seconds() > lease.life:
+            return "Hardly: it was not renewed for longer than the lease lasts. Look at the pollers."
         return "Yes."
+
+
+def _time_since(field: str, *, until: Any) -> ExpressionWrapper[Any]:
+    """By the database's clock, as everything that is compared with it."""
+    return ExpressionWrapper(until - F(field), output_field=DurationField())
+
+
+def _counts() -> dict[str, int]:
+    """The sent ones are many, and their number says nothing."""
+    few = {name: Count("pk", filter=CONDITIONS[name]) for name in ("unsent", "retried", "dead")}
+    counts = OutboxEvent.objects.filter(PENDING).aggregate(**few)
+    return {**counts, "discarded": OutboxEvent.objects.filter(DISCARDED).count()}

@@ -22,15 +22,16 @@ LOCK_NAME = "outbox-polling-lock"
 ENSURE = "INSERT INTO outbox_outboxlease (id, epoch, holder) VALUES (1, 0, '') ON CONFLICT DO NOTHING"
 # From itself a holder takes over at once: after an outage of the database it could not give the row back.
 TAKE_OVER = """
-    UPDATE outbox_outboxlease SET epoch = epoch + 1, holder = %(holder)s, renewed_at = clock_timestamp()
-    WHERE id = 1
-        AND (holder IN ('', %(holder)s) OR renewed_at < clock_timestamp() - make_interval(secs => %(life)s))
+    UPDATE outbox_outboxlease
+    SET epoch = epoch + 1, holder = %(holder)s, life = %(life)s, renewed_at = clock_timestamp()
+    WHERE id = 1 AND (holder IN ('', %(holder)s) OR renewed_at < clock_timestamp() - make_interval(secs => life))
     RETURNING epoch
 """
 RENEW = """
     UPDATE outbox_outboxlease SET renewed_at = clock_timestamp()
     WHERE id = 1 AND epoch = %(epoch)s AND holder = %(holder)s
 """
+AGE = "SELECT extract(epoch FROM clock_timestamp() - renewed_at)::float8 FROM outbox_outboxlease WHERE id = 1"
 # The notification lets a candidate take over at once.
 RELEASE = """
     WITH released AS (
@@ -207,3 +208,11 @@ class Lease:
         except RedisError as error:
             logger.warning("The lock in Redis was not released, it ends by itself: %s", error)
         self._lock = self._new_lock()
+
+
+def lease_age() -> float:
+    """Seconds since whoever holds the lease has renewed it, by the database's clock; 0 when nobody ever had it."""
+    with connection.cursor() as cursor:
+        cursor.execute(AGE)
+        row = cursor.fetchone()
+    return 0.0 if row is None else float(row[0])

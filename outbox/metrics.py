@@ -13,6 +13,11 @@ FENCED = Counter("chat_outbox_fenced", "Writes rejected because somebody else ha
 DEAD = Counter("chat_outbox_dead", "Rows given up after their last attempt.")
 DEAD_NOW = Gauge("chat_outbox_dead_now", "Dead rows about which nobody has decided; each holds up its aggregate.")
 LEADING = Gauge("chat_outbox_lease_epoch", "The epoch under which this process drains the outbox; 0: it stands by.")
+LEASE_AGE = Gauge(
+    "chat_outbox_lease_age_seconds",
+    "Since the lease was renewed, by the database's clock, from each poller, also those that stand by; NaN: it cannot"
+    " be asked. More than the lease's life: nobody drains the outbox.",
+)
 # Counters, and not what is wrong now: an alert on their increase is there for as long as its window, and then ends.
 AUDIT_MISSING = Counter("chat_outbox_audit_missing", "Rows marked as sent whose records are not in Kafka.")
 AUDIT_UNEXPECTED = Counter("chat_outbox_audit_unexpected", "Records of the outbox in Kafka without a committed row.")

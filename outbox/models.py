@@ -7,6 +7,8 @@ from django.db.models.functions import Now
 
 # Neither sent nor given up for good.
 PENDING = Q(sent_at=None, discarded_at=None)
+# Given up for good. Who discards, discards what is dead: said so, the index of the dead ones answers.
+DISCARDED = Q(dead_at__isnull=False, discarded_at__isnull=False)
 
 
 class OutboxEvent(models.Model):
@@ -80,6 +82,8 @@ class OutboxLease(models.Model):
     holder = models.CharField(max_length=200, blank=True, default="")
     # By the database's clock.
     renewed_at = models.DateTimeField(db_default=Now())
+    # Seconds without renewal after which others may take over, as the holder was granted them.
+    life = models.FloatField(db_default=10.0)
 
     class Meta:
         constraints: ClassVar[list[models.BaseConstraint]] = [

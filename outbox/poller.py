@@ -4,6 +4,7 @@ import logging
 import random
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from math import nan
 from threading import Event
 from time import monotonic
 from uuid import UUID
@@ -11,7 +12,7 @@ from uuid import UUID
 from django.db import Error, connection
 
 from outbox import metrics
-from outbox.lease import Lease
+from outbox.lease import Lease, lease_age
 from outbox.publisher import Publisher, Trouble
 from outbox.rows import Failure, Fenced, Row, mark_failed, mark_sent, measure_pending, purge_settled, read_unsent
 from outbox.wakeups import Wakeups
@@ -85,9 +86,11 @@ class OutboxPoller:
 
     def _try_to_lead(self) -> None:
         try:
+            metrics.LEASE_AGE.set(lease_age())
             if self._lease.acquire():
                 self._lead()
         except Error as error:
+            metrics.LEASE_AGE.set(nan)
             logger.warning("PostgreSQL is in trouble, starting anew as a candidate: %s", error)
             connection.close()
         except Fenced:
@@ -160,6 +163,7 @@ class OutboxPoller:
             metrics.PENDING.set(pending)
             metrics.DEAD_NOW.set(dead)
             metrics.OLDEST.set(oldest)
+            metrics.LEASE_AGE.set(lease_age())
             self._next_measure = now + MEASURE_INTERVAL
         if now >= self._next_purge:
             purged = purge_settled(older_than=self._retention, limit=self._batch)

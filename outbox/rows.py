@@ -12,18 +12,21 @@ from uuid import UUID
 
 from django.db import connection
 
+# The rows that wait; in the words of Django `models.PENDING`.
+WAITS = "sent_at IS NULL AND discarded_at IS NULL"
 # How many versions of one aggregate are read together. Each waits for the acknowledgement of the one before it.
 RUN = 20
 
+# S608, here and below: the only texts put in are constants of this module.
 # One pass over what is unsent. Looking the head up for each row is quadratic whenever the planner believes, from its
 # last statistics, that next to nothing is unsent: 748 ms against 14 ms for 5,000 rows.
 # The first of each aggregate comes first, then the second of each: no aggregate keeps the others waiting. A row that
 # waits or is dead is the head of its aggregate, and blocks it.
-READ = """
+READ = f"""
     WITH unsent AS (
         SELECT id, created_at, row_number() OVER run AS place, version - first_value(version) OVER run AS distance,
             first_value(dead_at IS NOT NULL OR next_attempt_at > clock_timestamp()) OVER run AS blocked
-        FROM outbox_outboxevent WHERE sent_at IS NULL AND discarded_at IS NULL
+        FROM outbox_outboxevent WHERE {WAITS}
         WINDOW run AS (PARTITION BY aggregate_type, aggregate_id ORDER BY version)
     ), chosen AS (
         SELECT id, place, created_at FROM unsent
@@ -33,13 +36,12 @@ READ = """
     SELECT id, aggregate_type, aggregate_id, version, type, subject, payload::text, topic, key, event.created_at,
         attempts
     FROM chosen JOIN outbox_outboxevent event USING (id) ORDER BY place, chosen.created_at
-"""
+"""  # noqa: S608
 LEASE = "SELECT FROM outbox_outboxlease WHERE id = 1 AND epoch = %(epoch)s AND holder = %(holder)s FOR SHARE"
-# S608: the only text put in is the one above.
 MARK_SENT = f"""
     WITH lease AS ({LEASE}), marked AS (
         UPDATE outbox_outboxevent SET sent_at = clock_timestamp(), epoch = %(epoch)s, last_error = ''
-        WHERE id = ANY(%(ids)s) AND sent_at IS NULL AND EXISTS (SELECT FROM lease)
+        WHERE id = ANY(%(ids)s) AND {WAITS} AND EXISTS (SELECT FROM lease)
         RETURNING extract(epoch FROM clock_timestamp() - created_at)::float8 AS seconds
     )
     SELECT EXISTS (SELECT FROM lease), (SELECT array_agg(seconds) FROM marked)
@@ -53,7 +55,7 @@ MARK_FAILED = f"""
             dead_at = CASE WHEN failed.dead THEN clock_timestamp() END
         FROM unnest(%(ids)s::uuid[], %(attempts)s::int[], %(errors)s::text[], %(waits)s::float8[], %(dead)s::bool[])
             AS failed(id, attempts, error, wait, dead)
-        WHERE outbox_outboxevent.id = failed.id AND sent_at IS NULL AND EXISTS (SELECT FROM lease)
+        WHERE outbox_outboxevent.id = failed.id AND {WAITS} AND EXISTS (SELECT FROM lease)
         RETURNING 1
     )
     SELECT EXISTS (SELECT FROM lease), (SELECT count(*) FROM marked)
@@ -70,10 +72,10 @@ PURGE = """
         LIMIT %(limit)s
     )
 """
-PENDING = """
+MEASURE = f"""
     SELECT count(*), count(dead_at), coalesce(extract(epoch FROM clock_timestamp() - min(created_at))::float8, 0)
-    FROM outbox_outboxevent WHERE sent_at IS NULL AND discarded_at IS NULL
-"""
+    FROM outbox_outboxevent WHERE {WAITS}
+"""  # noqa: S608
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +158,7 @@ def purge_settled(*, older_than: timedelta, limit: int) -> int:
 def measure_pending() -> tuple[int, int, float]:
     """How many rows are neither sent nor discarded, how many of them are dead, and the age of the oldest in seconds."""
     with connection.cursor() as cursor:
-        cursor.execute(PENDING)
+        cursor.execute(MEASURE)
         pending, dead, oldest = cursor.fetchone()
     return pending, dead, oldest
 

@@ -1,11 +1,14 @@
 """What a person on call sees of the outbox."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import Permission
-from django.db import transaction
+from django.db import connection, transaction
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import User
@@ -13,6 +16,7 @@ from events.topics import Topic
 from outbox.lease import LOCK_NAME
 from outbox.models import OutboxEvent, OutboxLease
 from outbox.rows import measure_pending
+from outbox.services import discard_dead_step
 from tests.acceptance.processes import wait_for
 from tests.integration.outbox_support import (
     Thing,
@@ -137,6 +141,72 @@ def test_who_decided_is_written_down(client: Client, things: None) -> None:
     assert "Discarded." in history and "Replayed." not in history and "admin" in history
 
 
+def waits_for_a_lock() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
+        return cursor.rowcount > 0
+
+
+def test_of_two_who_decide_at_once_the_second_finds_nothing_left(client: Client, things: None) -> None:
+    """The row stays as the first one decided, and its history names nobody else."""
+    (dead,) = commit_events(1)
+    OutboxEvent.objects.filter(pk=dead.pk).update(dead_at=timezone.now(), attempts=10)
+    with ThreadPoolExecutor(1) as second:
+        with transaction.atomic():
+            discard_dead_step([dead.pk])
+            page = second.submit(decide, client, "replay", dead)
+            wait_for(waits_for_a_lock, "the second one waits")
+        assert "1 were not dead (any more)" in page.result(30)
+        second.submit(lambda: connection.close()).result(30)
+    assert OutboxEvent.objects.get(pk=dead.pk).state == "discarded"
+    assert "Replayed." not in client.get(f"{URL}{dead.pk}/history/").content.decode()
+
+
+def test_what_an_event_carries_is_escaped_and_shown_to_who_may_view_it_alone(client: Client, things: None) -> None:
+    """It holds what people wrote."""
+    with transaction.atomic():
+        event = record(Thing.objects.create(), text="<script>alert(1)</script>")
+    page = client.get(f"{URL}{event.pk}/change/").content.decode()
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page and "<script>alert" not in page
+    client.force_login(User.objects.create_user("clerk", is_staff=True))
+    for path in ("", f"{event.pk}/change/", f"{event.pk}/history/"):
+        assert client.get(URL + path).status_code == 403
+
+
+MANY = """
+    INSERT INTO outbox_outboxevent (id, aggregate_type, aggregate_id, version, type, subject, payload, topic, key,
+        attempts, last_error, sent_at, dead_at, discarded_at)
+    SELECT gen_random_uuid(), 'thing', n, 1, 'chat.room.created.v1', '', '{}', '', '', 0, '',
+        CASE WHEN n > 20 THEN now() - make_interval(secs => n) END,
+        CASE WHEN n <= 10 THEN now() END, CASE WHEN n <= 5 THEN now() END
+    FROM generate_series(1, 20000) n
+"""
+
+
+@pytest.mark.parametrize("state", ["", "unsent", "retried", "dead", "discarded", "sent"])
+def test_a_list_of_each_state_is_read_by_an_index(client: Client, state: str) -> None:
+    """Also its counts: the table has millions of sent rows."""
+    with connection.cursor() as cursor:
+        cursor.execute(MANY)
+        cursor.execute("ANALYZE outbox_outboxevent")
+        with CaptureQueriesContext(connection) as queries:
+            client.get(URL, {"state": state} if state else {})
+        plans = []
+        for query in queries:
+            if 'FROM "outbox_outboxevent"' in query["sql"]:
+                cursor.execute(f"EXPLAIN {query['sql']}")
+                plans.append("\n".join(line for (line,) in cursor.fetchall()))
+    assert plans
+    assert [plan for plan in plans if "Seq Scan" in plan] == []
+
+
+def test_no_list_asks_which_types_there_are(client: Client) -> None:
+    """The code knows them; a DISTINCT would read the whole table."""
+    with CaptureQueriesContext(connection) as queries:
+        client.get(URL, {"type": "chat.room.created.v1"})
+    assert [query["sql"] for query in queries if "DISTINCT" in query["sql"]] == []
+
+
 def test_more_rows_than_a_form_may_have_fields_are_decided_at_once(client: Client, things: None) -> None:
     """After a limit that was wrong for a while."""
     commit_events(1, things=1_200)
@@ -167,7 +237,7 @@ def test_who_may_look_may_not_decide(client: Client, things: None) -> None:
     clerk.user_permissions.add(Permission.objects.get(codename="view_outboxevent"))
     client.force_login(clerk)
     for action in ("replay", "discard"):
-        decide(client, action, dead, sure="1")
+        assert "You may look at events, but not replay or discard them." in decide(client, action, dead, sure="1")
     assert OutboxEvent.objects.get(pk=dead.pk).state == "dead"
     assert "Replay dead" not in client.get(URL).content.decode()
     clerk.user_permissions.add(Permission.objects.get(codename="decide_outboxevent"))
@@ -179,3 +249,14 @@ def test_the_lease_shows_its_holder_and_epoch(client: Client) -> None:
     OutboxLease.objects.create(epoch=7, holder="host:1:abcd")
     page = client.get("/admin/outbox/outboxlease/").content.decode()
     assert "host:1:abcd" in page and ">7<" in page and ">Yes.<" in page
+
+
+def test_a_lease_that_is_not_renewed_is_shown_as_such(client: Client) -> None:
+    """By its own life and the database's clock, in the list and on its page."""
+    stale, young = timezone.now() - timedelta(seconds=45), timezone.now() - timedelta(seconds=15)
+    lease = OutboxLease.objects.create(epoch=7, holder="host:1:abcd", life=30, renewed_at=stale)
+    for path in ("", "1/change/"):
+        assert "Hardly: it was not renewed" in client.get(f"/admin/outbox/outboxlease/{path}").content.decode()
+    OutboxLease.objects.filter(pk=lease.pk).update(renewed_at=young)
+    for path in ("", "1/change/"):
+        assert ">Yes.<" in client.get(f"/admin/outbox/outboxlease/{path}").content.decode()

@@ -149,6 +149,20 @@ def test_a_silent_holder_is_replaced_fenced_and_counted(redis: Redis) -> None:
     new.release()
 
 
+def test_what_was_discarded_is_not_marked_any_more(redis: Redis) -> None:
+    """Neither as sent nor as failed: somebody's decision stands."""
+    lease = lease_on(redis)
+    assert lease.acquire()
+    with thing_table():
+        (event,) = commit_events(1)
+    OutboxEvent.objects.filter(pk=event.pk).update(dead_at=Now(), discarded_at=Now())
+    assert mark_sent([event.id], epoch=lease.epoch, holder=lease.holder) == []
+    mark_failed([Failure(event.id, 3, "late", 0, dead=False)], epoch=lease.epoch, holder=lease.holder)
+    event.refresh_from_db()
+    assert (event.state, event.attempts) == ("discarded", 0) and event.dead_at is not None
+    lease.release()
+
+
 def test_work_stops_when_renewal_is_late_whatever_redis_says(redis: Redis) -> None:
     """The row is locked, so no renewal comes through: by the monotonic clock the work is over within the life."""
     lease = lease_on(redis, life=0.9)

@@ -15,6 +15,7 @@ from outbox.lease import LOCK_NAME
 from outbox.models import OutboxEvent, OutboxLease
 from tests.acceptance.processes import wait_for
 from tests.integration.outbox_support import (
+    PATIENCE,
     Thing,
     all_sent,
     assert_whole,
@@ -177,6 +178,15 @@ def test_a_broker_that_refuses_a_record_keeps_the_next_versions_back() -> None:
         reader.read(0.5)
     assert reader.versions_seen() == {events[0].subject: [1]}
     assert [OutboxEvent.objects.get(pk=event.pk).sent_at is None for event in events] == [False, True, True]
+
+
+def test_a_poller_that_stands_by_tells_how_old_the_lease_is() -> None:
+    """By the database's clock: so it is heard of when the one that holds it hangs."""
+    renewed_at = timezone.now() - timedelta(seconds=100)
+    OutboxLease.objects.update_or_create(pk=1, defaults={"holder": "hangs", "life": 600, "renewed_at": renewed_at})
+    with running(make_poller()) as poller:
+        wait_for(lambda: metrics.LEASE_AGE._value.get() >= 100, "the age")
+        assert metrics.LEASE_AGE._value.get() < 100 + PATIENCE and not poller.leads()
 
 
 def test_rows_sent_long_ago_are_purged() -> None:

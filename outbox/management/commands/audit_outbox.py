@@ -17,7 +17,7 @@ from django.db.models.functions import TruncMinute
 
 from outbox.audit import ERRORS, STEP, Audit, Findings, Kind, database_now
 from outbox.management.commands.run_outbox_poller import positive
-from outbox.models import PENDING, OutboxEvent
+from outbox.models import DISCARDED, PENDING, OutboxEvent
 
 COLUMNS = ("committed", "sent", "pending", "discarded", *Kind)
 
@@ -96,14 +96,13 @@ def audit(window: timedelta, retention: timedelta) -> tuple[dict[datetime, Count
 
 def _committed(since: datetime, until: datetime) -> dict[datetime, Counts]:
     # A row was marked after it was created. Said so, indexes answer.
-    discarded = Q(dead_at__isnull=False, discarded_at__isnull=False)
-    rows = OutboxEvent.objects.filter(PENDING | discarded | Q(sent_at__gte=since), created_at__range=(since, until))
+    rows = OutboxEvent.objects.filter(PENDING | DISCARDED | Q(sent_at__gte=since), created_at__range=(since, until))
     counted = (
         rows.values(minute=TruncMinute("created_at", tzinfo=UTC))
         .annotate(
             committed=Count("id"),
             sent=Count("id", filter=Q(sent_at__lte=until)),
-            discarded=Count("id", filter=discarded),
+            discarded=Count("id", filter=DISCARDED),
         )
         .values_list("minute", "committed", "sent", "discarded")
     )

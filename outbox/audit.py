@@ -1,4 +1,5 @@
-"""Comparing the outbox with Kafka: what is marked as sent is there, and nothing is there that was not committed.
+"""Comparing the outbox with Kafka: what is marked as sent is there, nothing is there that was not committed, and no row
+is missing between two others of an aggregate.
 
 No false alarm comes from what happens meanwhile. A row is marked after Kafka has acknowledged its record, so first a
 moment of the database's clock is fixed, then Kafka is asked where its logs end: whatever was marked up to that moment
@@ -18,7 +19,7 @@ from uuid import UUID
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition, murmur2
 from django.db import connection
-from django.db.models import Min
+from django.db.models import Exists, Min, OuterRef, QuerySet
 
 from events.topics import TOPICS, Topic
 from outbox.models import PENDING, OutboxEvent
@@ -52,9 +53,10 @@ class Kind(StrEnum):
     UNEXPECTED = "unexpected"
     REPEATED = "repeated"
     OUT_OF_ORDER = "out of order"
+    BEHIND_GAP = "behind a gap"
 
 
-ERRORS = (Kind.MISSING, Kind.UNEXPECTED, Kind.OUT_OF_ORDER)
+ERRORS = (Kind.MISSING, Kind.UNEXPECTED, Kind.OUT_OF_ORDER, Kind.BEHIND_GAP)
 
 
 class Findings:
@@ -120,6 +122,8 @@ class Audit:
         self._headless: set[Partition] = set()
         # Id read, or known to be missing → when its row was marked; None: not yet, and until then it is not forgotten.
         self._seen: dict[UUID | str, datetime | None] = {}
+        # Id of a row behind a gap → when it was marked.
+        self._behind_gaps: dict[UUID, datetime] = {}
         # Topic, key and aggregate → the highest version read, in the order of the latest reading.
         self._highest: dict[tuple[str, str, str, str], int] = {}
 
@@ -137,7 +141,9 @@ class Audit:
                 through = min(self._through + STEP, until)
                 is_last = through == until
                 self._read(consumer, ends if is_last else _offsets_at(consumer, through + SLACK, ends), findings)
-                self._look_for_marked(through, findings)
+                marked = self._marked(through)
+                self._look_for_marked(marked, findings)
+                self._look_for_gaps(marked, findings)
                 self._through = through
                 self._forget()
         finally:
@@ -268,10 +274,12 @@ class Audit:
             self._seen[known_as] = record.time
             findings.note(Kind.UNEXPECTED, record.time, f"{known_as} version {record.version}")
 
-    def _look_for_marked(self, through: datetime, findings: Findings) -> None:
-        marked = OutboxEvent.objects.filter(
+    def _marked(self, through: datetime) -> QuerySet[OutboxEvent]:
+        return OutboxEvent.objects.filter(
             sent_at__gt=self._through - OVERLAP, sent_at__lte=through, created_at__gte=self._since
         )
+
+    def _look_for_marked(self, marked: QuerySet[OutboxEvent], findings: Findings) -> None:
         absent = []
         for id, sent_at in marked.values_list("id", "sent_at"):
             if id in self._seen:
@@ -284,6 +292,18 @@ class Audit:
                 findings.note(kind, row.created_at, _name(row))
                 self._seen[row.id] = row.sent_at
 
+    def _look_for_gaps(self, marked: QuerySet[OutboxEvent], findings: Findings) -> None:
+        """Versions are dense within an aggregate: where one is not there and a lower one is, somebody has deleted its
+        row, perhaps before it was sent. The purge begins with the lower ones; those that it may be about to take say
+        nothing."""
+        version, of_same = OuterRef("version"), {name: OuterRef(name) for name in ("aggregate_type", "aggregate_id")}
+        same = OutboxEvent.objects.filter(**of_same)
+        kept = same.filter(version__lt=version - 1).exclude(sent_at__lt=self._until - self._retention + STEP)
+        behind = marked.filter(~Exists(same.filter(version=version - 1)), Exists(kept))
+        for row in behind.exclude(pk__in=list(self._behind_gaps)).defer("payload", "last_error"):
+            findings.note(Kind.BEHIND_GAP, row.created_at, _name(row))
+            self._behind_gaps[row.id] = row.sent_at or self._until
+
     def _is_past_retention(self, row: OutboxEvent) -> bool:
         """Whether Kafka may have deleted the record."""
         spec = TOPICS.get(row.topic)
@@ -295,6 +315,7 @@ class Audit:
     def _forget(self) -> None:
         oldest = self._through - OVERLAP
         self._seen = {id: sent_at for id, sent_at in self._seen.items() if sent_at is None or sent_at > oldest}
+        self._behind_gaps = {id: sent_at for id, sent_at in self._behind_gaps.items() if sent_at > oldest}
 
 
 def oldest_pending() -> datetime | None:

@@ -82,6 +82,7 @@ def _tell(findings: Findings) -> None:
     metrics.AUDIT_MISSING.inc(findings.total(Kind.MISSING))
     metrics.AUDIT_UNEXPECTED.inc(findings.total(Kind.UNEXPECTED))
     metrics.AUDIT_DISORDERED.inc(findings.total(Kind.OUT_OF_ORDER))
+    metrics.AUDIT_GAPS.inc(findings.total(Kind.BEHIND_GAP))
     metrics.AUDIT_REPEATED.inc(findings.total(Kind.REPEATED))
     for kind in ERRORS:
         for offender in findings.offenders[kind]:

@@ -19,10 +19,12 @@ LEASE_AGE = Gauge(
     " be asked. More than the lease's life: nobody drains the outbox.",
 )
 # Counters, and not what is wrong now: an alert on their increase is there for as long as its window, and then ends.
-AUDIT_MISSING = Counter("chat_outbox_audit_missing", "Rows marked as sent whose records are not in Kafka.")
-AUDIT_UNEXPECTED = Counter("chat_outbox_audit_unexpected", "Records of the outbox in Kafka without a committed row.")
-AUDIT_DISORDERED = Counter("chat_outbox_audit_disordered", "Records that came after a higher version of theirs.")
-AUDIT_REPEATED = Counter("chat_outbox_audit_repeated", "Records that were there before, which readers drop.")
+ANEW = " Whoever begins to drain the outbox looks back, and counts anew, what is up to 10 minutes old."
+AUDIT_MISSING = Counter("chat_outbox_audit_missing", "Rows marked as sent whose records are not in Kafka." + ANEW)
+AUDIT_UNEXPECTED = Counter("chat_outbox_audit_unexpected", "Records in Kafka without a committed row." + ANEW)
+AUDIT_DISORDERED = Counter("chat_outbox_audit_disordered", "Records that came after a higher version of theirs." + ANEW)
+AUDIT_GAPS = Counter("chat_outbox_audit_gaps", "Sent rows before which one of their aggregate was deleted." + ANEW)
+AUDIT_REPEATED = Counter("chat_outbox_audit_repeated", "Records that were there before, which readers drop." + ANEW)
 AUDITED = Gauge(
     "chat_outbox_audit_timestamp_seconds",
     "When this process last compared all of the outbox with Kafka, in seconds since 1970; 0: never. Only the one that"

@@ -236,6 +236,27 @@ def test_a_discarded_row_is_not_expected() -> None:
     assert audit()[:2] == (0, counts(committed=1, discarded=1))
 
 
+def test_a_row_that_was_deleted_before_it_was_sent_leaves_a_gap() -> None:
+    """Seen at the next version, as long as a lower one is kept; what the purge takes from below is none."""
+    purged, *kept = commit_events(2), *(commit_events(5) for _ in range(2))
+    OutboxEvent.objects.filter(pk__in=[purged[0].pk, kept[0][2].pk]).delete()
+    with running(make_poller()):
+        wait_for(all_sent, "the marks")
+    status, sums, text = audit()
+    assert (status, sums["behind a gap"], sums["missing"]) == (1, 1, 0), text
+    assert f"behind a gap: {kept[0][3].id} {kept[0][3].topic} {kept[0][3].subject} version 4" in text
+
+
+def test_what_may_be_purged_at_any_moment_makes_no_gap() -> None:
+    """Of a batch that is old the purge may have taken a higher version first."""
+    lowest, gone, sent = commit_events(3)
+    produce(lowest, sent)
+    mark(lowest, sent)
+    OutboxEvent.objects.filter(pk=lowest.pk).update(sent_at=database_now() - RETENTION)
+    OutboxEvent.objects.filter(pk=gone.pk).delete()
+    assert audit()[1]["behind a gap"] == 0
+
+
 def test_a_window_longer_than_rows_are_kept_is_refused() -> None:
     status, _, text = audit("--minutes", "10080")
     assert status == 2 and "at most 10075" in text

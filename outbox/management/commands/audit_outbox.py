@@ -1,6 +1,7 @@
 """Compare the committed rows of the outbox with what is in Kafka, by the minute in which they were recorded.
 
-Exit status: 0 all is well; 1 something is missing, unexpected or out of order; 2 PostgreSQL or Kafka cannot be asked.
+Exit status: 0 all is well; 1 something is missing, unexpected, out of order or behind a gap (a row between two others
+of an aggregate was deleted); 2 PostgreSQL or Kafka cannot be asked.
 The clocks of PostgreSQL and of the brokers may differ by up to 60 seconds.
 """
 
@@ -16,7 +17,7 @@ from django.db.models import Count, Q
 from django.db.models.functions import TruncMinute
 
 from outbox.audit import ERRORS, STEP, Audit, Findings, Kind, database_now
-from outbox.management.commands.run_outbox_poller import positive
+from outbox.management.options import positive
 from outbox.models import DISCARDED, PENDING, OutboxEvent
 
 COLUMNS = ("committed", "sent", "pending", "discarded", *Kind)

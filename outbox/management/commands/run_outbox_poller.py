@@ -20,6 +20,7 @@ from events.probe import serve_probe
 from outbox import metrics
 from outbox.auditor import Auditor
 from outbox.lease import Lease
+from outbox.management.options import count, positive
 from outbox.poller import OutboxPoller
 from outbox.publisher import Publisher
 from outbox.services import CHANNEL
@@ -60,19 +61,6 @@ class Command(BaseCommand):
         finally:
             auditor.close()
         logger.info("The poller has stopped.")
-
-
-def positive(text: str) -> float:
-    """A number of an option: above 0, and small enough for every clock."""
-    if not 0 < (number := float(text)) <= 1e6:
-        raise ValueError
-    return number
-
-
-def count(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise ValueError
-    return number
 
 
 def build_poller(*, lease_seconds: float, batch: int, max_attempts: int, retention: timedelta) -> OutboxPoller:

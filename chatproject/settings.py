@@ -144,7 +144,8 @@ def read_database_url(url: str) -> dict[str, object]:
         "CONN_MAX_AGE": 0,
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {
-            "connect_timeout": 3,  # of each host
+            # Of each host: one that is silent must not use up the time that the pool's callers wait.
+            "connect_timeout": 2,
             "tcp_user_timeout": 5000,
             # A connection on which nobody asks, such as the poller's LISTEN, learns within 15 s that its host is gone.
             "keepalives_idle": 10,

@@ -1,9 +1,11 @@
 """PostgreSQL's primary dies and its standby is promoted: nothing acknowledged is lost, and all goes on by itself."""
 
 import asyncio
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from socket import socket
 from threading import Event
 
 import pytest
@@ -31,14 +33,21 @@ from tests.integration.outbox_support import (
     reading,
     thing_table,
 )
+from tests.stack import FOLDER
 
+# Two databases are made, one of them twice, and whole services for the chat.
+pytestmark = pytest.mark.timeout(300)
 OUTAGE = 5.0  # seconds without a primary
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[ReplicatedPostgres]:
-    with ReplicatedPostgres(tmp_path / "replicated") as database:
+def database() -> Iterator[ReplicatedPostgres]:
+    """Not in pytest's folder, which each new pytest closes to other users, such as PostgreSQL's."""
+    folder = FOLDER.with_name(f"{FOLDER.name}-replicated")
+    shutil.rmtree(folder, ignore_errors=True)
+    with ReplicatedPostgres(folder) as database:
         yield database
+    shutil.rmtree(folder)
 
 
 @contextmanager
@@ -104,6 +113,19 @@ def test_the_poller_follows_a_failover_and_no_acknowledged_row_is_lost(
             f" {(first - promoted).total_seconds():.1f} s later; {len(events)} rows, {before} of them before the kill"
         )
     assert "holds the outbox with epoch 1" in poller.output() and "Traceback" not in poller.output()
+
+
+def test_a_host_that_is_silent_does_not_keep_the_next_one_from_being_asked(
+    stack: DevStack, django_db_blocker: DjangoDbBlocker
+) -> None:
+    """It takes connections and says nothing, as behind a broken network: already the first query is answered."""
+    url = stack.addresses()["DATABASE_URL"]
+    with socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        url = url.replace("@", f"@127.0.0.1:{silent.getsockname()[1]},")
+        with default_database(url, django_db_blocker), connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
 
 
 async def test_the_chat_follows_a_failover(database: ReplicatedPostgres, tmp_path: Path) -> None:

@@ -30,7 +30,8 @@ from messaging.render import PrivateNews
 from messaging.resume import enter_stream
 from messaging.sending import require_rate, send_message
 from messaging.socket import Receive, Send, Socket
-from rooms.services import ROOM_LIST, join_room, private_room_state
+from rooms.models import Room
+from rooms.services import ROOM_LIST, join_room, room_state_for
 
 logger = logging.getLogger(__name__)
 
@@ -332,10 +333,12 @@ class Visit:
     def _access_changed(self, room: int | None, reason: str) -> None:
         if reason == ADDED:
             if room is not None and self._follows_list:
-                self._spawn(self._show_added(room))
+                self._spawn(self._show_in_list(room, "room_created"))
             return
         if room is None:
             self._spawn(self._check_account())
+        elif reason == "role" and self._follows_list:
+            self._spawn(self._show_in_list(room, "room_updated"))
         for entered in list(self._rooms) if room is None else [room]:
             if entered in self._rooms:
                 self._spawn(self._check_room(entered, reason))
@@ -361,15 +364,13 @@ class Visit:
             reason = reason if reason in ROOM_REASONS else "kicked"
             self._socket.post({"type": "removed", "room": room, "reason": reason})
 
-    async def _show_added(self, room: int) -> None:
-        """A private room appears in the list of somebody who was added to it; public ones are there already."""
-        try:
-            await self._hub.access.require_member(self._user_id, room)
-        except ChatError:
-            return  # removed again: a late word of the adding must undo nothing
-        state = await in_database(private_room_state)(room)
-        if state is not None:
-            self._socket.post({"type": "room_created", "room": state})
+    async def _show_in_list(self, room: int, type: str) -> None:
+        """A private room appears in the list of somebody who was added to it; public ones are there already. The list
+        also shows a new role."""
+        state = await in_database(room_state_for)(room, self._user_id)
+        # None: removed again. A late word of the adding must undo nothing.
+        if state is not None and (type == "room_updated" or state["kind"] != Room.Kind.PUBLIC):
+            self._socket.post({"type": type, "room": state})
 
     # The end
 

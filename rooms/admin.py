@@ -1,12 +1,14 @@
 from typing import Any
 
+from django import forms
 from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from accounts.auth import caller
-from rooms import services
+from rooms import moderation, services
 from rooms.models import Membership, Room
 
 
@@ -55,19 +57,31 @@ class RoomAdmin(admin.ModelAdmin[Room]):
             services.delete_room_step(room)
 
 
+class MembershipForm(forms.ModelForm[Membership]):
+    def clean_role(self) -> str:
+        """A room keeps its owner."""
+        role: str = self.cleaned_data["role"]
+        if self.initial["role"] == Membership.Role.OWNER != role:
+            raise ValidationError("Hand the room over: make another member its owner.")
+        return role
+
+
 @admin.register(Membership)
 class MembershipAdmin(admin.ModelAdmin[Membership]):
-    """Members are added and removed; roles change with a later issue's services."""
+    """Members are added and removed, muted and given roles."""
 
-    list_display = ["room", "user", "role", "joined_at"]
+    form = MembershipForm
+    list_display = ["room", "user", "role", "muted_until", "joined_at"]
     list_filter = ["role"]
     search_fields = ["room__name", "user__username"]
     list_select_related = ["room", "user"]
     autocomplete_fields = ["room", "user"]
-    fields = ["room", "user"]
 
-    def has_change_permission(self, request: HttpRequest, obj: Membership | None = None) -> bool:
-        return False
+    def get_fields(self, request: HttpRequest, obj: Membership | None = None) -> Any:
+        return ["room", "user"] if obj is None else ["room", "user", "role", "muted_until"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Membership | None = None) -> list[str]:
+        return [] if obj is None else ["room", "user"]
 
     def has_delete_permission(self, request: HttpRequest, obj: Membership | None = None) -> bool:
         """A room keeps its owner."""
@@ -76,6 +90,11 @@ class MembershipAdmin(admin.ModelAdmin[Membership]):
 
     def save_model(self, request: HttpRequest, obj: Membership, form: Any, change: bool) -> None:
         services.lock_rooms_step([obj.room.pk])
+        if change:
+            member = Membership.objects.select_related("room", "user").get(pk=obj.pk)
+            moderation.set_role_step(member, obj.role, by=caller(request))
+            moderation.set_mute_step(member, obj.muted_until, by=caller(request))
+            return
         services.add_member_step(obj.room, obj.user, reason="added", by=caller(request))
         obj.pk = obj.room.memberships.get(user=obj.user).pk
 

@@ -10,12 +10,13 @@ from django.db.models import Count, F, IntegerField, OuterRef, Subquery
 from django.db.models.functions import Coalesce, Greatest
 from django.http import HttpRequest
 from ninja import Query, Router, Schema, Status
+from pydantic import AwareDatetime
 
 from accounts.auth import authenticated, caller
 from accounts.errors import ChatError, ErrorCode
 from events.envelope import time_text
 from events.schemas import Text
-from rooms import services
+from rooms import moderation, services
 from rooms.figures import RoomFigures
 from rooms.models import Membership, Room, RoomQuerySet
 
@@ -60,8 +61,10 @@ class RoomPage(Schema):
 
 
 class MemberChange(Schema):
-    role: str | None = None
-    muted_until: str | None = None
+    """`muted_until`: null ends a mute, and left out nothing changes."""
+
+    role: Text | None = None
+    muted_until: AwareDatetime | None = None
 
 
 class MemberOut(Schema):
@@ -148,11 +151,14 @@ def list_members(request: HttpRequest, room_id: int, after: str | None = None, l
 
 
 @router.put("/rooms/{int:room_id}/members/{str:username}", response=MemberOut)
-def add_member(request: HttpRequest, room_id: int, username: str, change: MemberChange | None = None) -> MemberOut:
-    """Put somebody into a private room; may be repeated."""
-    if change is not None and (change.role is not None or change.muted_until is not None):
-        raise ChatError(ErrorCode.INVALID, "This server cannot set roles or mute yet; leave out role and muted_until.")
-    return _member(services.add_member(room_id=room_id, username=username, by=caller(request)))
+def put_member(request: HttpRequest, room_id: int, username: str, change: MemberChange | None = None) -> MemberOut:
+    """Without a body: put somebody into a private room. With `role` or `muted_until`: change a member. Both may be
+    repeated."""
+    user, wanted = caller(request), change.dict(exclude_unset=True) if change else {}
+    if not wanted:
+        return _member(services.add_member(room_id=room_id, username=username, by=user))
+    unmute = "muted_until" in wanted and wanted["muted_until"] is None
+    return _member(moderation.change_member(room_id=room_id, username=username, by=user, unmute=unmute, **wanted))
 
 
 @router.delete("/rooms/{int:room_id}/members/{str:username}", response={204: None})

@@ -15,6 +15,7 @@ from events.schemas import EventType
 from events.topics import Topic
 from outbox.services import record_event
 from rooms.models import Membership, Room, clean_name
+from rooms.rights import find_and_lock, find_member, find_person, lock_room, no_room, require_power, require_role
 
 # In larger rooms comings and goings of members are not worth a message to everybody.
 MAX_ANNOUNCED_MEMBERS = 100
@@ -38,8 +39,8 @@ def create_room(*, owner: User, name: str, kind: str) -> Room:
 def rename_room(*, room_id: int, name: str, by: User) -> Room:
     """Raises `ChatError` `not_found`, `forbidden` (owner and moderators rename), `invalid`. The name that it has
     already changes nothing."""
-    room = _lock_room(room_id, by)
-    _require_role(room, by, Role.OWNER, Role.MODERATOR)
+    room = lock_room(room_id, by)
+    require_role(room, by, Role.OWNER, Role.MODERATOR)
     name = _valid_name(name)
     if name != room.name:
         room.name = name
@@ -50,20 +51,20 @@ def rename_room(*, room_id: int, name: str, by: User) -> Room:
 @transaction.atomic(durable=True)
 def delete_room(*, room_id: int, by: User) -> None:
     """Raises `ChatError` `not_found`, `forbidden` (the owner deletes)."""
-    room = _lock_room(room_id, by)
-    _require_role(room, by, Role.OWNER)
+    room = lock_room(room_id, by)
+    require_role(room, by, Role.OWNER)
     delete_room_step(room)
 
 
 @transaction.atomic(durable=True)
 def join_room(*, room_id: int, user: User) -> bool:
     """Make somebody a member of a public room; false when the person was one. Raises `ChatError` `not_found`."""
-    room = _lock_room(room_id, user)
+    room = lock_room(room_id, user)
     if room.kind == Room.Kind.PUBLIC:
         return add_member_step(room, user, reason="added")
     # Seen before the lock was had; a kick may have come between.
     if not room.memberships.filter(user=user).exists():
-        raise _no_room()
+        raise no_room()
     return False
 
 
@@ -72,7 +73,7 @@ def leave_room(*, room_id: int, user: User) -> None:
     """End one's own membership; nothing happens without one, nor without the room, so that leaving can be repeated
     also where it made the room invisible. The owner hands over first (`ChatError` `conflict`); one who is alone takes
     the room along."""
-    room = _find_and_lock(room_id, user)
+    room = find_and_lock(room_id, user)
     membership = room.memberships.filter(user=user).first() if room else None
     if room is None or membership is None:
         return
@@ -88,11 +89,11 @@ def leave_room(*, room_id: int, user: User) -> None:
 def add_member(*, room_id: int, username: str, by: User) -> Membership:
     """Put somebody into a private room. Raises `ChatError` `not_found`, `forbidden` (owner and moderators add),
     `invalid` for a public room, which people join by themselves."""
-    room = _lock_room(room_id, by)
-    _require_role(room, by, Role.OWNER, Role.MODERATOR)
+    room = lock_room(room_id, by)
+    require_role(room, by, Role.OWNER, Role.MODERATOR)
     if room.kind != Room.Kind.PRIVATE:
         raise ChatError(ErrorCode.INVALID, "Members are added to private rooms; public ones are joined.")
-    person = _person(username)
+    person = find_person(username)
     if not person.is_active:
         raise ChatError(ErrorCode.NOT_FOUND, "That person's account is deactivated.")
     add_member_step(room, person, reason="added", by=by)
@@ -105,7 +106,7 @@ def add_programs(*, room_id: int, users: Sequence[User]) -> None:
     stay so. Raises `ChatError` `not_found`."""
     room = Room.objects.select_for_update(no_key=True).filter(pk=room_id).first()
     if room is None:
-        raise _no_room()
+        raise no_room()
     Membership.objects.bulk_create(
         [Membership(room=room, user=user, joined_seq=room.last_seq, read_seq=room.last_seq) for user in users],
         ignore_conflicts=True,
@@ -116,13 +117,10 @@ def add_programs(*, room_id: int, users: Sequence[User]) -> None:
 @transaction.atomic(durable=True)
 def remove_member(*, room_id: int, username: str, by: User) -> None:
     """Kick somebody. Raises `ChatError` `not_found`, `forbidden`; moderators do not act on the owner or each other."""
-    room = _lock_room(room_id, by)
-    acting = _require_role(room, by, Role.OWNER, Role.MODERATOR)
-    membership = room.memberships.filter(user=_person(username)).first()
-    if membership is None:
-        raise ChatError(ErrorCode.NOT_FOUND, "That person is no member of this room.")
-    if membership.role == Role.OWNER or acting == membership.role == Role.MODERATOR:
-        raise ChatError(ErrorCode.FORBIDDEN, "You cannot remove this member.")
+    room = lock_room(room_id, by)
+    acting = require_role(room, by, Role.OWNER, Role.MODERATOR)
+    membership = find_member(room, username)
+    require_power(acting, membership.role)
     remove_member_step(membership, reason="kicked", by=by)
 
 
@@ -133,14 +131,14 @@ def add_room_step(room: Room) -> None:
     """Insert a room and its owner's membership."""
     room.save(force_insert=True)
     Membership.objects.create(room=room, user=room.owner, role=Role.OWNER)
-    _record_state(room, EventType.ROOM_CREATED, room_state(room))
+    record_room_state(room, EventType.ROOM_CREATED)
     record_access_change(user=room.owner, room_id=room.pk, reason="added")
 
 
 def save_room_step(room: Room, *, by: User) -> None:
     """Save a renamed room and say so, in its log and to the room list."""
     room.save(update_fields=["name"])
-    _record_state(room, EventType.ROOM_UPDATED, room_state(room))
+    record_room_state(room, EventType.ROOM_UPDATED)
     _record_notice(room, "renamed", name=room.name, by=by.username)
 
 
@@ -184,6 +182,11 @@ def remove_member_step(membership: Membership, *, reason: str, by: User | None =
 # Helpers
 
 
+def record_room_state(room: Room, type: EventType) -> None:
+    """Tell the room list of a room as it is now."""
+    _record_state(room, type, room_state(room))
+
+
 def room_state(room: Room) -> dict[str, Any]:
     """A room as events tell it."""
     return {
@@ -195,42 +198,10 @@ def room_state(room: Room) -> dict[str, Any]:
     }
 
 
-def private_room_state(room_id: int) -> dict[str, Any] | None:
-    """The state of a private or direct room; None for a public one and one that is gone."""
-    room = Room.objects.exclude(kind=Room.Kind.PUBLIC).select_related("owner").filter(pk=room_id).first()
-    return None if room is None else room_state(room)
-
-
-def _lock_room(room_id: int, user: User) -> Room:
-    """The room, locked until the transaction ends, so that its members and versions change one after the other. What
-    the person may do there must be asked after this. Raises `ChatError` `not_found`."""
-    room = _find_and_lock(room_id, user)
-    if room is None:
-        raise _no_room()
-    return room
-
-
-def _find_and_lock(room_id: int, user: User) -> Room | None:
-    visible = Room.objects.visible_to(user.pk).select_for_update(no_key=True, of=("self",))
-    return visible.select_related("owner").filter(pk=room_id).first()
-
-
-def _no_room() -> ChatError:
-    return ChatError(ErrorCode.NOT_FOUND, "There is no such room.")
-
-
-def _require_role(room: Room, user: User, *roles: str) -> str:
-    role = room.memberships.filter(user=user).values_list("role", flat=True).first()
-    if role not in roles:
-        raise ChatError(ErrorCode.FORBIDDEN, f"This takes the role {' or '.join(roles)}.")
-    return role
-
-
-def _person(username: str) -> User:
-    try:
-        return User.objects.get_by_natural_key(username)
-    except User.DoesNotExist:
-        raise ChatError(ErrorCode.NOT_FOUND, "There is no such person.") from None
+def room_state_for(room_id: int, user: int) -> dict[str, Any] | None:
+    """A room as a member with this pk sees it, with the `role`; None for anybody else."""
+    mine = Membership.objects.filter(room=room_id, user_id=user).select_related("room__owner").first()
+    return None if mine is None else {**room_state(mine.room), "role": mine.role}
 
 
 def _valid_name(name: str) -> str:

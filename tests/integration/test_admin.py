@@ -227,6 +227,24 @@ def test_members_are_added_and_removed(admin: Client) -> None:
     assert Membership.objects.filter(pk=owner.pk).exists()
 
 
+def test_roles_and_mutes_in_the_form(admin: Client) -> None:
+    """Through the same steps as over REST; an owner stays until there is another one."""
+    alice, bob = make_person("alice"), make_person("bob")
+    room = services.create_room(owner=alice, name="x", kind="public")
+    services.join_room(room_id=room.pk, user=bob)
+    hers, his = (room.memberships.get(user=user) for user in (alice, bob))
+    post(admin, "rooms_membership_change", his.pk, role="member", muted_until_0="2099-01-01", muted_until_1="00:00")
+    his.refresh_from_db()
+    assert his.muted_until is not None
+    response = admin.post(reverse("admin:rooms_membership_change", args=[hers.pk]), {"role": "member"})
+    assert "role" in response.context["adminform"].form.errors
+    post(admin, "rooms_membership_change", his.pk, role="owner")
+    room.refresh_from_db()
+    assert room.owner == bob and set(room.memberships.values_list("role", flat=True)) == {"owner", "moderator"}
+    reasons = AccessChange.objects.filter(user_id=bob.pk).values_list("reason", flat=True)
+    assert list(reasons.order_by("pk")) == ["added", "role", "role"]
+
+
 @pytest.mark.parametrize("model", ["accounts_user", "rooms_room", "rooms_membership"])
 def test_the_pages_open(admin: Client, model: str) -> None:
     """List, search and add."""

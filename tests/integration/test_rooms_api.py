@@ -236,11 +236,38 @@ def test_adding_and_kicking(alice: User, bob: User) -> None:
     assert refused(door, door.call("PUT", f"/rooms/{room.pk}/members/a%00b")) == (404, "not_found")
 
 
-@pytest.mark.parametrize("body", [{"role": "moderator"}, {"muted_until": "2030-01-01T00:00:00Z"}])
-def test_roles_and_mutes_are_refused_clearly(alice: User, bob: User, body: Any) -> None:
-    """Nobody may believe that it was done."""
+def test_a_member_gets_a_role_and_a_mute(alice: User, bob: User) -> None:
+    """The answer is the member; what is left out stays, and null ends the mute."""
     (room,) = make_rooms(alice, 1, kind="private")
+    services.add_member(room_id=room.pk, username="bob", by=alice)
+    door, path = Door(token_of=alice), f"/rooms/{room.pk}/members/bob"
+    assert door.call("PUT", path, {"role": "moderator"})["role"] == "moderator"
+    muted = door.call("PUT", path, {"muted_until": "2099-01-01T01:00:00+01:00"})
+    assert (muted["role"], muted["muted_until"]) == ("moderator", "2099-01-01T00:00:00.000Z")
+    assert door.call("PUT", path, {"role": "member"})["muted_until"] is not None
+    assert door.call("PUT", path, {"muted_until": None})["muted_until"] is None
+    assert door.call("PUT", path, {"role": "owner"})["role"] == "owner"
+    assert (door.get(f"/rooms/{room.pk}")["role"], door.get(f"/rooms/{room.pk}")["owner"]) == ("moderator", "bob")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"role": "king"},
+        {"role": "a\0b"},
+        {"role": 1},
+        {"muted_until": "tomorrow"},
+        {"muted_until": "2099-01-01T00:00:00"},
+        {"muted_until": "2001-01-01T00:00:00Z"},
+        {"muted_until": "9999-12-31T23:59:59-12:00"},
+        {"muted_until": 1e300},
+    ],
+)
+def test_bad_roles_and_mutes_are_invalid(alice: User, bob: User, body: Any) -> None:
+    """And change nothing."""
+    (room,) = make_rooms(alice, 1, kind="private")
+    services.add_member(room_id=room.pk, username="bob", by=alice)
     door = Door(token_of=alice)
-    answer = door.call("PUT", f"/rooms/{room.pk}/members/bob", body)
-    assert refused(door, answer) == (400, "invalid") and "role" in answer["detail"]
-    assert Membership.objects.count() == 1
+    assert refused(door, door.call("PUT", f"/rooms/{room.pk}/members/bob", body)) == (400, "invalid")
+    member = Membership.objects.get(user=bob)
+    assert (member.role, member.muted_until) == ("member", None)

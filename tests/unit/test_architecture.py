@@ -15,8 +15,8 @@ APART = {"kafka_layer": set(), "devstack": set(), "chatclient": set(), "loadtest
 DOORS = {
     "User": ["accounts/services.py"],
     "AccessChange": ["accounts/services.py"],
-    "Room": ["rooms/services.py", "messaging/storage.py"],
-    "Membership": ["rooms/services.py"],
+    "Room": ["rooms/services.py", "rooms/moderation.py", "messaging/storage.py"],
+    "Membership": ["rooms/services.py", "rooms/moderation.py"],
     "OutboxEvent": ["outbox/services.py", "outbox/rows.py"],
     "Message": ["messaging/storage.py", "messaging/changes.py", "messaging/retention.py"],
     "PurgedPlace": ["messaging/retention.py"],

@@ -1,0 +1,101 @@
+"""The use cases by which those who lead a room act on its people. They are services as those of `rooms.services`: one
+function per use case, and `…_step` functions for the admin, whose own transaction holds row and outbox row."""
+
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.utils import timezone
+
+from accounts.errors import ChatError, ErrorCode
+from accounts.models import User
+from accounts.services import record_access_change
+from events.schemas import EventType
+from rooms.models import Membership
+from rooms.rights import find_member, lock_room, require_power, require_role
+from rooms.services import record_room_state
+
+Role = Membership.Role
+# Of a mute and of a ban: as good as for ever, and a date that every clock can tell.
+LONGEST = timedelta(days=36_500)
+
+
+@transaction.atomic(durable=True)
+def change_member(
+    *, room_id: int, username: str, by: User, role: str | None = None, muted_until: datetime | None = None,
+    unmute: bool = False,
+) -> Membership:  # fmt: skip
+    """Give a member another role, mute the member until a moment, or end a mute; None and false leave things as they
+    are. The role `owner` hands the room over, and the former owner is a moderator then.
+
+    Raises `ChatError` `not_found`, `invalid`, `forbidden` (the owner gives roles; owner and moderators mute, moderators
+    neither the owner nor each other), `conflict` when nobody would be the owner.
+    """
+    room = lock_room(room_id, by)
+    acting = require_role(room, by, Role.OWNER, Role.MODERATOR)
+    if role is not None:
+        require_role(room, by, Role.OWNER)
+        _require_valid_role(role)
+    if muted_until is not None:
+        require_future(muted_until, "muted_until")
+    membership = find_member(room, username)
+    if role is not None:
+        set_role_step(membership, role, by=by)
+    if muted_until is not None or unmute:
+        require_power(acting, membership.role)
+        set_mute_step(membership, muted_until, by=by)
+    return membership
+
+
+# Steps
+
+
+def set_role_step(membership: Membership, role: str, *, by: User) -> None:
+    """Give a member another role. Call it with the room's row locked. Raises `ChatError` `conflict`."""
+    if role == membership.role:
+        return
+    if membership.role == Role.OWNER:
+        raise ChatError(ErrorCode.CONFLICT, "A room keeps its owner: hand it over by making somebody else the owner.")
+    if role == Role.OWNER:
+        _hand_over(membership)
+    else:
+        _write_role(membership, role)
+
+
+def set_mute_step(membership: Membership, until: datetime | None, *, by: User) -> None:
+    """Mute a member until a moment; None ends a mute. Call it with the room's row locked."""
+    if until == membership.muted_until:
+        return
+    membership.muted_until = until
+    membership.save(update_fields=["muted_until"])
+    record_access_change(user=membership.user, room_id=membership.room.pk, reason="role")
+
+
+# Helpers
+
+
+def _hand_over(membership: Membership) -> None:
+    room = membership.room
+    # First the former owner: one owner a room is a constraint that is checked at once.
+    _write_role(room.memberships.select_related("user").get(role=Role.OWNER), Role.MODERATOR)
+    membership.muted_until = None
+    _write_role(membership, Role.OWNER)
+    room.owner = membership.user
+    room.save(update_fields=["owner"])
+    record_room_state(room, EventType.ROOM_UPDATED)
+
+
+def _write_role(membership: Membership, role: str) -> None:
+    membership.role = role
+    membership.save(update_fields=["role", "muted_until"])
+    record_access_change(user=membership.user, room_id=membership.room_id, reason="role")
+
+
+def _require_valid_role(role: str) -> None:
+    if role not in Role.values:
+        raise ChatError(ErrorCode.INVALID, f"A role is one of {', '.join(Role.values)}.")
+
+
+def require_future(moment: datetime, name: str) -> None:
+    """Raise `ChatError` `invalid` unless the moment lies ahead, and not beyond what clocks can tell."""
+    if not timezone.now() < moment < timezone.now() + LONGEST:
+        raise ChatError(ErrorCode.INVALID, f"{name} lies in the future, and within 100 years.")

@@ -20,6 +20,7 @@ from accounts.errors import ChatError, ErrorCode
 from accounts.models import AccessChange
 from messaging.database import in_database
 from rooms.models import MODERATING, Membership, Room
+from rooms.rights import require_not_banned
 
 logger = logging.getLogger(__name__)
 
@@ -73,8 +74,8 @@ class AccessCache:
             self._known = {key: access for key, access in self._known.items() if key[0] != user}
 
     async def require_member(self, user: int, room: int) -> RoomAccess:
-        """Return the rights of a member; raise `ChatError` `not_member`, `not_found` or, when the database has been
-        away for too long, `unavailable`."""
+        """Return the rights of a member; raise `ChatError` `not_member`, `banned`, `not_found` or, when the
+        database has been away for too long, `unavailable`."""
         if monotonic() - self._looked_at > GRACE:
             raise ChatError(ErrorCode.UNAVAILABLE, "Rights cannot be checked at the moment.", retry_after=5)
         access = self._known.get((user, room))
@@ -144,14 +145,15 @@ def require_unmuted(access: RoomAccess) -> None:
 
 
 def read_access(user: int, room: int) -> RoomAccess:
-    """Read the rights of a member from PostgreSQL; raise `ChatError` `not_member`, or `not_found` for a room that the
-    person may not know of."""
+    """Read the rights of a member from PostgreSQL; raise `ChatError` `not_member`, `banned`, or `not_found` for a room
+    that the person may not know of."""
     mine = Membership.objects.filter(user_id=user, room_id=room)
     membership = mine.values_list("role", "muted_until", "room__kind").first()
     if membership is not None:
         role, muted_until, kind = membership
         return RoomAccess(role, muted_until, moderates=role in MODERATING and kind != Room.Kind.DIRECT)
     if Room.objects.filter(pk=room, kind=Room.Kind.PUBLIC).exists():
+        require_not_banned(room, user)
         raise ChatError(ErrorCode.NOT_MEMBER, "Join the room first: subscribe to it.")
     raise ChatError(ErrorCode.NOT_FOUND, "There is no such room.")
 

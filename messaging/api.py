@@ -23,7 +23,7 @@ from messaging.hub import get_hub
 from messaging.log import RoomLog
 from messaging.protocol import SendFrame
 from messaging.sending import require_rate, send_message
-from rooms.models import Room
+from rooms.rights import require_reader
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +41,8 @@ class PageQuery(Schema):
 
 @router.get("/rooms/{int:room_id}/messages")
 def get_messages(request: HttpRequest, room_id: int, query: Annotated[PageQuery, Query()]) -> dict[str, Any]:
-    """A page of a room's history, oldest first; a public room's for anybody signed in, else for members."""
-    _require_reader(caller(request).pk, room_id)
+    """A page of a room's history, oldest first: of a public room for anybody who is not banned, else for members."""
+    require_reader(room_id, caller(request).pk)
     page = _read_page(room_id, query)
     return {
         "items": [frame_of_row(row) for row in page.rows],
@@ -93,12 +93,6 @@ async def _started_log() -> RoomLog:
         logger.warning("The log cannot be read: %s", error)
         raise ChatError(ErrorCode.UNAVAILABLE, "Kafka cannot be reached; try again.", retry_after=1) from None
     return log
-
-
-def _require_reader(user: int, room: int) -> None:
-    """Raise `ChatError` `not_found` unless the person may read the room."""
-    if not Room.objects.visible_to(user).filter(pk=room).exists():
-        raise ChatError(ErrorCode.NOT_FOUND, "There is no such room.")
 
 
 def _read_page(room: int, query: PageQuery) -> Page:

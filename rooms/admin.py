@@ -9,7 +9,7 @@ from django.http import HttpRequest
 
 from accounts.auth import caller
 from rooms import moderation, services
-from rooms.models import Membership, Room
+from rooms.models import Ban, Membership, Room
 
 
 @admin.register(Room)
@@ -111,3 +111,31 @@ class MembershipAdmin(admin.ModelAdmin[Membership]):
             services.remove_member_step(membership, reason="kicked", by=caller(request))
         if owners:
             self.message_user(request, f"{owners} stayed: a room keeps its owner.", messages.WARNING)
+
+
+@admin.register(Ban)
+class BanAdmin(admin.ModelAdmin[Ban]):
+    """People are banned and bans lifted; one that is to be changed is lifted first."""
+
+    list_display = ["room", "user", "by", "until", "reason", "created_at"]
+    search_fields = ["room__name", "user__username"]
+    list_select_related = ["room", "user", "by"]
+    autocomplete_fields = ["room", "user"]
+    fields = ["room", "user", "until", "reason"]
+
+    def has_change_permission(self, request: HttpRequest, obj: Ban | None = None) -> bool:
+        return False
+
+    def save_model(self, request: HttpRequest, obj: Ban, form: Any, change: bool) -> None:
+        services.lock_rooms_step([obj.room.pk])
+        obj.by = caller(request)
+        moderation.ban_step(obj, by=caller(request))
+
+    def delete_model(self, request: HttpRequest, obj: Ban) -> None:
+        moderation.lift_step(obj, by=caller(request))
+
+    @transaction.atomic
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Ban]) -> None:
+        """Django's "delete selected" has no transaction of its own."""
+        for ban in queryset.select_related("room", "user"):
+            moderation.lift_step(ban, by=caller(request))

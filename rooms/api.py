@@ -3,10 +3,10 @@
 import base64
 from collections.abc import Sequence
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from django.conf import settings
-from django.db.models import Count, F, IntegerField, OuterRef, Subquery
+from django.db.models import Count, Exists, F, IntegerField, Model, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce, Greatest
 from django.http import HttpRequest
 from ninja import Query, Router, Schema, Status
@@ -18,11 +18,14 @@ from events.envelope import time_text
 from events.schemas import Text
 from rooms import moderation, services
 from rooms.figures import RoomFigures
-from rooms.models import Membership, Room, RoomQuerySet
+from rooms.models import Ban, Membership, Room, RoomQuerySet
+from rooms.rights import no_room, require_moderator, require_reader
 
 router = Router(auth=authenticated, tags=["rooms"])
 
 MAX_PAGE = 200
+
+Row = TypeVar("Row", bound=Model)
 
 
 class RoomQuery(Schema):
@@ -77,6 +80,31 @@ class MemberOut(Schema):
 class MemberPage(Schema):
     items: list[MemberOut]
     next: str | None
+
+
+class NewBan(Schema):
+    """`until` null: for ever."""
+
+    until: AwareDatetime | None = None
+    reason: Text = ""
+
+
+class BanOut(Schema):
+    user: str
+    by: str | None
+    until: str | None
+    reason: str
+    created: str
+
+
+class BanPage(Schema):
+    items: list[BanOut]
+    next: str | None
+
+
+class PlaceQuery(Schema):
+    after: str | None = None
+    limit: int = 100
 
 
 @router.get("/rooms", response=RoomPage)
@@ -136,18 +164,12 @@ def leave_room(request: HttpRequest, room_id: int) -> Status[None]:
 
 
 @router.get("/rooms/{int:room_id}/members", response=MemberPage)
-def list_members(request: HttpRequest, room_id: int, after: str | None = None, limit: int = 100) -> MemberPage:
-    """The members of a room that I may see, in the order in which they joined."""
-    if not 1 <= limit <= MAX_PAGE:
-        raise ChatError(ErrorCode.INVALID, f"limit goes from 1 to {MAX_PAGE}.")
-    if not Room.objects.visible_to(caller(request).pk).filter(pk=room_id).exists():
-        raise _no_room()
-    members = Membership.objects.filter(room_id=room_id).select_related("user").order_by("pk")
-    if after:
-        members = members.filter(pk__gt=_read_cursor(after))
-    page = list(members[: limit + 1])
-    more, page = len(page) > limit, page[:limit]
-    return MemberPage(items=[_member(row) for row in page], next=_cursor(page[-1].pk) if more else None)
+def list_members(request: HttpRequest, room_id: int, query: Annotated[PlaceQuery, Query()]) -> MemberPage:
+    """The members of a room that I may read, in the order in which they joined."""
+    require_reader(room_id, caller(request).pk)
+    members = Membership.objects.filter(room_id=room_id).select_related("user")
+    page, next = _page(members, query)
+    return MemberPage(items=[_member(row) for row in page], next=next)
 
 
 @router.put("/rooms/{int:room_id}/members/{str:username}", response=MemberOut)
@@ -168,6 +190,39 @@ def remove_member(request: HttpRequest, room_id: int, username: str) -> Status[N
     return Status(204, None)
 
 
+@router.get("/rooms/{int:room_id}/bans", response=BanPage)
+def list_bans(request: HttpRequest, room_id: int, query: Annotated[PlaceQuery, Query()]) -> BanPage:
+    """Who is banned from a room, for its owner and moderators."""
+    require_moderator(room_id, caller(request))
+    page, next = _page(Ban.objects.in_force().filter(room_id=room_id).select_related("user", "by"), query)
+    return BanPage(items=[_ban(row) for row in page], next=next)
+
+
+@router.put("/rooms/{int:room_id}/bans/{str:username}", response=BanOut)
+def ban_person(request: HttpRequest, room_id: int, username: str, ban: NewBan | None = None) -> BanOut:
+    """Keep somebody out of a room, for a time or for ever; again: with the new end and reason."""
+    wanted = (ban or NewBan()).dict()
+    return _ban(moderation.ban_person(room_id=room_id, username=username, by=caller(request), **wanted))
+
+
+@router.delete("/rooms/{int:room_id}/bans/{str:username}", response={204: None})
+def lift_ban(request: HttpRequest, room_id: int, username: str) -> Status[None]:
+    """Let somebody in again."""
+    moderation.lift_ban(room_id=room_id, username=username, by=caller(request))
+    return Status(204, None)
+
+
+def _page(rows: QuerySet[Row], query: PlaceQuery) -> tuple[list[Row], str | None]:
+    """The rows behind the cursor in the order in which they were made, and the cursor of the next page."""
+    if not 1 <= query.limit <= MAX_PAGE:
+        raise ChatError(ErrorCode.INVALID, f"limit goes from 1 to {MAX_PAGE}.")
+    if query.after:
+        rows = rows.filter(pk__gt=_read_cursor(query.after))
+    page = list(rows.order_by("pk")[: query.limit + 1])
+    more, page = len(page) > query.limit, page[: query.limit]
+    return page, _cursor(page[-1].pk) if more else None
+
+
 @cache
 def _figures() -> RoomFigures:
     return RoomFigures(settings.REDIS_URL, **settings.REDIS_OPTIONS)
@@ -182,14 +237,15 @@ def _show(rooms: Sequence[Any]) -> list[RoomOut]:
             role=room.role,
             members=room.members,
             unread=room.unread,
-            **figures[room.pk]._asdict(),
+            online=figures[room.pk].online,
+            last_message=None if room.banned else figures[room.pk].last_message,
         )
         for room in rooms
     ]
 
 
 def _rooms(user: int) -> RoomQuerySet:
-    """The rooms visible to a person, each with `role`, `members` and `unread`, in one query."""
+    """The rooms visible to a person, each with `role`, `members`, `unread` and `banned`, in one query."""
     mine = Membership.objects.filter(room=OuterRef("pk"), user_id=user)
     count = Membership.objects.filter(room=OuterRef("pk")).order_by().values("room").annotate(n=Count("pk")).values("n")
     read = Subquery(mine.annotate(seen=Greatest("joined_seq", "read_seq")).values("seen"))
@@ -200,6 +256,7 @@ def _rooms(user: int) -> RoomQuerySet:
             role=Subquery(mine.values("role")),
             members=Coalesce(Subquery(count, output_field=IntegerField()), 0),
             unread=F("last_seq") - Coalesce(read, F("last_seq")),
+            banned=Exists(Ban.objects.of(user).filter(room=OuterRef("pk"))),
         )
     )
 
@@ -207,17 +264,23 @@ def _rooms(user: int) -> RoomQuerySet:
 def _one_room(request: HttpRequest, room_id: int) -> RoomOut:
     room = _rooms(caller(request).pk).filter(pk=room_id).first()
     if room is None:
-        raise _no_room()
+        raise no_room()
     return _show([room])[0]
-
-
-def _no_room() -> ChatError:
-    return ChatError(ErrorCode.NOT_FOUND, "There is no such room.")
 
 
 def _member(row: Membership) -> MemberOut:
     muted = time_text(row.muted_until) if row.muted_until else None
     return MemberOut(user=row.user.username, role=row.role, joined=time_text(row.joined_at), muted_until=muted)
+
+
+def _ban(row: Ban) -> BanOut:
+    return BanOut(
+        user=row.user.username,
+        by=row.by.username if row.by else None,
+        until=time_text(row.until) if row.until else None,
+        reason=row.reason,
+        created=time_text(row.created_at),
+    )
 
 
 def _cursor(pk: int) -> str:

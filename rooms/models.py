@@ -7,8 +7,10 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Exists, OuterRef, Q
+from django.db.models.functions import Now
 
 MAX_NAME = 80
+MAX_REASON = 200
 # Invisible, and needed: Persian and Indian scripts, and many emoji, are joined and parted by them.
 JOINERS = "\u200c\u200d"
 # Unicode's categories of what nobody sees (controls, the directions that forge a name) and of line ends.
@@ -26,11 +28,26 @@ def clean_name(name: str) -> str:
     return name
 
 
+def clean_reason(reason: str) -> str:
+    """Why somebody acts, as it is stored: one line, trimmed, or nothing. Raise `ValidationError` for anything else."""
+    reason = reason.strip()
+    if len(reason) > MAX_REASON:
+        raise ValidationError(f"A reason has at most {MAX_REASON} characters.")
+    if any(unicodedata.category(sign) in HIDDEN for sign in reason if sign not in JOINERS):
+        raise ValidationError("A reason is one line of visible characters.")
+    return reason
+
+
 class RoomQuerySet(models.QuerySet["Room"]):
     def visible_to(self, user: int) -> Self:
         """Rooms that the person with this pk may know of: public ones, and those the person is a member of."""
         mine = Membership.objects.filter(room=OuterRef("pk"), user_id=user)
         return self.filter(Q(kind=Room.Kind.PUBLIC) | Exists(mine))
+
+    def readable_by(self, user: int) -> Self:
+        """Rooms of which the person with this pk may read what was said: of the visible ones those that do not ban the
+        person."""
+        return self.visible_to(user).exclude(Exists(Ban.objects.of(user).filter(room=OuterRef("pk"))))
 
 
 class Room(models.Model):
@@ -89,3 +106,38 @@ class Membership(models.Model):
 
 # Those who may act on what others say, except in direct rooms.
 MODERATING = frozenset({Membership.Role.OWNER, Membership.Role.MODERATOR})
+
+
+class BanQuerySet(models.QuerySet["Ban"]):
+    def in_force(self) -> Self:
+        """Bans that have not ended, by the database's clock."""
+        return self.filter(Q(until=None) | Q(until__gt=Now()))
+
+    def of(self, user: int) -> Self:
+        """Bans in force of the person with this pk."""
+        return self.in_force().filter(user_id=user)
+
+
+class Ban(models.Model):
+    """A person who may neither read nor enter a room: no member of it, as long as this is in force. Only
+    `rooms.moderation` writes these rows."""
+
+    room = models.ForeignKey(Room, on_delete=models.CASCADE, related_name="bans")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="bans")
+    by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
+    until = models.DateTimeField(null=True, blank=True, help_text="Empty: for ever.")
+    reason = models.CharField(max_length=MAX_REASON, blank=True)
+    created_at = models.DateTimeField(db_default=Now())
+
+    objects = BanQuerySet.as_manager()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["room", "user"], name="banned_once")]
+
+    def __str__(self) -> str:
+        return f"{self.user} from {self.room}"
+
+    def clean(self) -> None:
+        self.reason = clean_reason(self.reason)
+        if self.room.kind == Room.Kind.DIRECT or self.room.memberships.filter(user=self.user, role="owner").exists():
+            raise ValidationError("Neither the owner of a room nor somebody in a direct room can be banned.")

@@ -3,6 +3,7 @@ function per use case, and `…_step` functions for the admin, whose own transac
 
 from datetime import datetime, timedelta
 
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
@@ -10,9 +11,9 @@ from accounts.errors import ChatError, ErrorCode
 from accounts.models import User
 from accounts.services import record_access_change
 from events.schemas import EventType
-from rooms.models import Membership
-from rooms.rights import find_member, lock_room, require_power, require_role
-from rooms.services import record_room_state
+from rooms.models import Ban, Membership, clean_reason
+from rooms.rights import find_member, find_person, lock_room, require_power, require_role
+from rooms.services import record_room_state, remove_member_step
 
 Role = Membership.Role
 # Of a mute and of a ban: as good as for ever, and a date that every clock can tell.
@@ -46,6 +47,34 @@ def change_member(
     return membership
 
 
+@transaction.atomic(durable=True)
+def ban_person(*, room_id: int, username: str, by: User, until: datetime | None = None, reason: str = "") -> Ban:
+    """Keep somebody out of a room until a moment, or for ever: no member any more, and no reader. Somebody who is
+    banned gets the new end and reason. Raises `ChatError` `not_found`, `invalid`, `forbidden`."""
+    room = lock_room(room_id, by)
+    acting = require_role(room, by, Role.OWNER, Role.MODERATOR)
+    if until is not None:
+        require_future(until, "until")
+    person = find_person(username)
+    role = room.memberships.filter(user=person).values_list("role", flat=True).first()
+    if role is not None:
+        require_power(acting, role)
+    ban = Ban(room=room, user=person, by=by, until=until, reason=_valid_reason(reason))
+    ban_step(ban, by=by)
+    return ban
+
+
+@transaction.atomic(durable=True)
+def lift_ban(*, room_id: int, username: str, by: User) -> None:
+    """Let somebody in again. Raises `ChatError` `not_found`, `forbidden`."""
+    room = lock_room(room_id, by)
+    require_role(room, by, Role.OWNER, Role.MODERATOR)
+    ban = room.bans.filter(user=find_person(username)).first()
+    if ban is None:
+        raise ChatError(ErrorCode.NOT_FOUND, "That person is not banned from this room.")
+    lift_step(ban, by=by)
+
+
 # Steps
 
 
@@ -68,6 +97,23 @@ def set_mute_step(membership: Membership, until: datetime | None, *, by: User) -
     membership.muted_until = until
     membership.save(update_fields=["muted_until"])
     record_access_change(user=membership.user, room_id=membership.room.pk, reason="role")
+
+
+def ban_step(ban: Ban, *, by: User) -> None:
+    """Write a ban, in the place of one that is there. Call it with the room's row locked."""
+    room, user = ban.room, ban.user
+    room.bans.filter(user=user).delete()
+    ban.save(force_insert=True)
+    membership = room.memberships.filter(user=user).first()
+    if membership is None:
+        record_access_change(user=user, room_id=room.pk, reason="banned")
+    else:
+        remove_member_step(membership, reason="banned", by=by)
+
+
+def lift_step(ban: Ban, *, by: User) -> None:
+    """Delete a ban. Nobody has to be told: that somebody is banned is asked anew each time."""
+    ban.delete()
 
 
 # Helpers
@@ -93,6 +139,13 @@ def _write_role(membership: Membership, role: str) -> None:
 def _require_valid_role(role: str) -> None:
     if role not in Role.values:
         raise ChatError(ErrorCode.INVALID, f"A role is one of {', '.join(Role.values)}.")
+
+
+def _valid_reason(reason: str) -> str:
+    try:
+        return clean_reason(reason)
+    except ValidationError as error:
+        raise ChatError(ErrorCode.INVALID, " ".join(error.messages)) from None
 
 
 def require_future(moment: datetime, name: str) -> None:

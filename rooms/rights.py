@@ -1,8 +1,10 @@
 """What people may do in rooms. Services ask with the room's row locked, so that the answer holds until they commit."""
 
+from django.utils import timezone
+
 from accounts.errors import ChatError, ErrorCode
 from accounts.models import User
-from rooms.models import Membership, Room
+from rooms.models import Ban, Membership, Room
 
 Role = Membership.Role
 
@@ -35,10 +37,34 @@ def require_role(room: Room, user: User, *roles: str) -> str:
     return role
 
 
+def require_moderator(room_id: int, user: User) -> None:
+    """Raise `ChatError` `not_found` or `forbidden` unless the person leads the room."""
+    room = Room.objects.visible_to(user.pk).filter(pk=room_id).first()
+    if room is None:
+        raise no_room()
+    require_role(room, user, Role.OWNER, Role.MODERATOR)
+
+
 def require_power(acting: str, role: str) -> None:
     """Moderators do not act on the owner or each other, and nobody on the owner. Raises `ChatError` `forbidden`."""
     if role == Role.OWNER or acting == role == Role.MODERATOR:
         raise ChatError(ErrorCode.FORBIDDEN, f"Nobody with the role {acting} does this to the {role} of a room.")
+
+
+def require_reader(room: int, user: int) -> None:
+    """Raise `ChatError` `not_found` or `banned` unless the person may read what was said in the room."""
+    if not Room.objects.readable_by(user).filter(pk=room).exists():
+        if Room.objects.visible_to(user).filter(pk=room).exists():
+            require_not_banned(room, user)
+        raise no_room()
+
+
+def require_not_banned(room: int, user: int) -> None:
+    """Raise `ChatError` `banned`, with the seconds until the ban ends where it does."""
+    ban = Ban.objects.of(user).filter(room_id=room).first()
+    if ban is not None:
+        wait = None if ban.until is None else max(1.0, (ban.until - timezone.now()).total_seconds())
+        raise ChatError(ErrorCode.BANNED, "You are banned from this room.", retry_after=wait)
 
 
 def find_person(username: str) -> User:

@@ -14,8 +14,17 @@ from events.envelope import time_text
 from events.schemas import EventType
 from events.topics import Topic
 from outbox.services import record_event
-from rooms.models import Membership, Room, clean_name
-from rooms.rights import find_and_lock, find_member, find_person, lock_room, no_room, require_power, require_role
+from rooms.models import Ban, Membership, Room, clean_name
+from rooms.rights import (
+    find_and_lock,
+    find_member,
+    find_person,
+    lock_room,
+    no_room,
+    require_not_banned,
+    require_power,
+    require_role,
+)
 
 # In larger rooms comings and goings of members are not worth a message to everybody.
 MAX_ANNOUNCED_MEMBERS = 100
@@ -58,9 +67,11 @@ def delete_room(*, room_id: int, by: User) -> None:
 
 @transaction.atomic(durable=True)
 def join_room(*, room_id: int, user: User) -> bool:
-    """Make somebody a member of a public room; false when the person was one. Raises `ChatError` `not_found`."""
+    """Make somebody a member of a public room; false when the person was one. Raises `ChatError` `not_found`,
+    `banned`."""
     room = lock_room(room_id, user)
     if room.kind == Room.Kind.PUBLIC:
+        require_not_banned(room.pk, user.pk)
         return add_member_step(room, user, reason="added")
     # Seen before the lock was had; a kick may have come between.
     if not room.memberships.filter(user=user).exists():
@@ -88,7 +99,7 @@ def leave_room(*, room_id: int, user: User) -> None:
 @transaction.atomic(durable=True)
 def add_member(*, room_id: int, username: str, by: User) -> Membership:
     """Put somebody into a private room. Raises `ChatError` `not_found`, `forbidden` (owner and moderators add),
-    `invalid` for a public room, which people join by themselves."""
+    `invalid` for a public room, which people join by themselves, `conflict` for somebody who is banned."""
     room = lock_room(room_id, by)
     require_role(room, by, Role.OWNER, Role.MODERATOR)
     if room.kind != Room.Kind.PRIVATE:
@@ -96,6 +107,8 @@ def add_member(*, room_id: int, username: str, by: User) -> Membership:
     person = find_person(username)
     if not person.is_active:
         raise ChatError(ErrorCode.NOT_FOUND, "That person's account is deactivated.")
+    if Ban.objects.of(person.pk).filter(room=room).exists():
+        raise ChatError(ErrorCode.CONFLICT, "That person is banned from this room; lift the ban first.")
     add_member_step(room, person, reason="added", by=by)
     return room.memberships.select_related("user").get(user=person)
 

@@ -245,7 +245,21 @@ def test_roles_and_mutes_in_the_form(admin: Client) -> None:
     assert list(reasons.order_by("pk")) == ["added", "role", "role"]
 
 
-@pytest.mark.parametrize("model", ["accounts_user", "rooms_room", "rooms_membership"])
+def test_banning_and_lifting(admin: Client) -> None:
+    """An owner cannot be banned from the own room."""
+    alice, bob = make_person("alice"), make_person("bob")
+    room = services.create_room(owner=alice, name="x", kind="public")
+    services.join_room(room_id=room.pk, user=bob)
+    post(admin, "rooms_ban_add", room=room.pk, user=bob.pk, reason="spam")
+    ban = room.bans.get()
+    assert (ban.user, ban.by and ban.by.username, ban.reason) == (bob, "root", "spam")
+    assert [member.user for member in room.memberships.all()] == [alice]
+    assert admin.post(reverse("admin:rooms_ban_add"), {"room": room.pk, "user": alice.pk}).status_code == 200
+    run_action(admin, "rooms_ban", "delete_selected", ban)
+    assert not room.bans.exists()
+
+
+@pytest.mark.parametrize("model", ["accounts_user", "rooms_room", "rooms_membership", "rooms_ban"])
 def test_the_pages_open(admin: Client, model: str) -> None:
     """List, search and add."""
     services.create_room(owner=make_person("alice"), name="x", kind="public")

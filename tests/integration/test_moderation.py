@@ -5,14 +5,18 @@ from functools import partial
 from typing import Any
 
 import pytest
+from django.conf import settings as project
 from django.utils import timezone
 
+from accounts.cache import Entry, VersionedCache
 from accounts.errors import ChatError, ErrorCode
 from accounts.models import User
 from messaging.access import read_access, require_unmuted
 from rooms import moderation, services
-from rooms.models import Membership, Room
-from tests.integration.people_support import at_once, make_person, types_of
+from rooms.figures import last_message_key
+from rooms.models import Ban, Membership, Room
+from rooms.rights import require_reader
+from tests.integration.people_support import Door, at_once, make_person, refused, types_of
 from tests.integration.test_rooms_services import changes_of, code_of, make_room, members_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -116,3 +120,110 @@ def test_a_mute_ends_by_itself(room: Room, people: dict[str, User]) -> None:
 def test_nobody_is_changed_who_is_no_member(room: Room, people: dict[str, User]) -> None:
     change = partial(moderation.change_member, room_id=room.pk, username="stranger", by=people["owner"])
     assert code_of(partial(change, role="moderator")) == ErrorCode.NOT_FOUND
+
+
+# Bans
+
+
+def test_a_banned_member_is_out_and_stays_out(room: Room, people: dict[str, User]) -> None:
+    """Neither joining nor reading nor speaking works, until the ban is lifted."""
+    member, join = people["member"], partial(services.join_room, room_id=room.pk, user=people["member"])
+    moderation.ban_person(room_id=room.pk, username="MEMBER", by=people["moderator"], reason=" spam ")
+    assert "member" not in dict(members_of(room)) and changes_of(member)[-1] == (room.pk, "banned")
+    for call in (join, partial(read_access, member.pk, room.pk), partial(require_reader, room.pk, member.pk)):
+        assert code_of(call) == ErrorCode.BANNED
+    assert room not in Room.objects.readable_by(member.pk) and room in Room.objects.visible_to(member.pk)
+    moderation.lift_ban(room_id=room.pk, username="member", by=people["owner"])
+    require_reader(room.pk, member.pk)
+    assert join() is True
+
+
+def test_a_ban_ends_by_itself(room: Room, people: dict[str, User]) -> None:
+    """No job has to end it; until then its end is told as a time to wait."""
+    moderation.ban_person(room_id=room.pk, username="member", by=people["owner"], until=timezone.now() + HOUR)
+    join = partial(services.join_room, room_id=room.pk, user=people["member"])
+    with pytest.raises(ChatError) as refusal:
+        join()
+    assert refusal.value.retry_after == pytest.approx(3600, abs=60)
+    Ban.objects.update(until=timezone.now() - HOUR)
+    require_reader(room.pk, people["member"].pk)
+    assert join() is True
+
+
+def test_a_stranger_is_banned_before_coming(room: Room, people: dict[str, User]) -> None:
+    """And a private room is as little known to the banned as to others."""
+    moderation.ban_person(room_id=room.pk, username="stranger", by=people["owner"])
+    assert code_of(partial(services.join_room, room_id=room.pk, user=people["stranger"])) == ErrorCode.BANNED
+    private = make_room(people["owner"], people["member"], kind="private")
+    moderation.ban_person(room_id=private.pk, username="member", by=people["owner"])
+    assert code_of(partial(require_reader, private.pk, people["member"].pk)) == ErrorCode.NOT_FOUND
+    assert code_of(partial(read_access, people["member"].pk, private.pk)) == ErrorCode.NOT_FOUND
+    add = partial(services.add_member, room_id=private.pk, username="member", by=people["owner"])
+    assert code_of(add) == ErrorCode.CONFLICT
+    moderation.lift_ban(room_id=private.pk, username="member", by=people["owner"])
+    assert add().user == people["member"]
+
+
+def test_a_ban_again_has_the_new_end_and_reason(room: Room, people: dict[str, User]) -> None:
+    ban = partial(moderation.ban_person, room_id=room.pk, username="member")
+    ban(by=people["owner"], reason="first")
+    again = ban(by=people["moderator"], until=timezone.now() + HOUR, reason="second")
+    assert list(Ban.objects.values_list("by__username", "until", "reason")) == [("moderator", again.until, "second")]
+
+
+@pytest.mark.parametrize("_", range(3))
+def test_a_ban_is_not_undone_by_joining_at_the_same_moment(room: Room, people: dict[str, User], _: int) -> None:
+    """Whichever comes first, the person is no member afterwards."""
+    at_once(
+        [
+            partial(moderation.ban_person, room_id=room.pk, username="stranger", by=people["owner"]),
+            partial(services.join_room, room_id=room.pk, user=people["stranger"]),
+        ]
+    )
+    assert "stranger" not in dict(members_of(room)) and Ban.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("actor", "victim"),
+    [
+        ("moderator", "owner"),
+        ("moderator", "other"),
+        ("moderator", "moderator"),
+        ("owner", "owner"),
+        ("member", "stranger"),
+        ("stranger", "member"),
+    ],
+)
+def test_who_may_not_ban_whom(room: Room, people: dict[str, User], actor: str, victim: str) -> None:
+    """As it is with kicking."""
+    ban = partial(moderation.ban_person, room_id=room.pk, username=victim, by=people[actor])
+    assert code_of(ban) == ErrorCode.FORBIDDEN and not Ban.objects.exists()
+
+
+@pytest.mark.parametrize("bad", [{"reason": "x" * 201}, {"reason": "a\nb"}, {"until": timezone.now() - HOUR}])
+def test_bad_bans_are_invalid(room: Room, people: dict[str, User], bad: Any) -> None:
+    ban = partial(moderation.ban_person, room_id=room.pk, username="member", by=people["owner"])
+    assert code_of(partial(ban, **bad)) == ErrorCode.INVALID and not Ban.objects.exists()
+
+
+def test_bans_over_rest(room: Room, people: dict[str, User]) -> None:
+    """Those in force, for those who lead the room; the banned see neither members nor the last message."""
+    door, banned, path = Door(token_of=people["owner"]), Door(token_of=people["member"]), f"/rooms/{room.pk}"
+    first = door.call("PUT", f"{path}/bans/member", {"until": "2099-01-01T00:00:00Z", "reason": "spam"})
+    assert first.pop("created") and first == {
+        "user": "member", "by": "owner", "until": "2099-01-01T00:00:00.000Z", "reason": "spam",
+    }  # fmt: skip
+    assert door.call("PUT", f"{path}/bans/stranger")["until"] is None
+    assert [ban["user"] for ban in door.get(f"{path}/bans")["items"]] == ["member", "stranger"]
+    assert refused(banned, banned.get(f"{path}/bans")) == (403, "forbidden")
+    for call in ("/members", "/messages"):
+        assert refused(banned, banned.get(f"{path}{call}")) == (403, "banned")
+    assert refused(banned, banned.call("PUT", f"{path}/membership")) == (403, "banned")
+    cache = VersionedCache(project.REDIS_URL, **project.REDIS_OPTIONS)
+    cache.write([Entry(last_message_key(room.pk), 2**50, {"text": "secret"})])
+    assert banned.get(path)["last_message"] is None and door.get(path)["last_message"] == {"text": "secret"}
+    door.call("DELETE", f"{path}/bans/member")
+    assert door.status == 204
+    assert refused(door, door.call("DELETE", f"{path}/bans/member")) == (404, "not_found")
+    Ban.objects.update(until=timezone.now() - HOUR)
+    assert door.get(f"{path}/bans")["items"] == []

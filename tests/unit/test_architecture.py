@@ -17,12 +17,13 @@ DOORS = {
     "AccessChange": ["accounts/services.py"],
     "Room": ["rooms/services.py", "rooms/moderation.py", "messaging/storage.py"],
     "Membership": ["rooms/services.py", "rooms/moderation.py"],
+    "Ban": ["rooms/moderation.py"],
     "OutboxEvent": ["outbox/services.py", "outbox/rows.py"],
     "Message": ["messaging/storage.py", "messaging/changes.py", "messaging/retention.py"],
     "PurgedPlace": ["messaging/retention.py"],
     "DeadLetterDecision": ["events/letter_box.py"],
 }
-RELATED = {"memberships": "Membership", "owned_rooms": "Room", "messages": "Message"}
+RELATED = {"memberships": "Membership", "owned_rooms": "Room", "bans": "Ban", "messages": "Message"}
 VERBS = {"create", "get_or_create", "update_or_create", "save", "delete", "update", "bulk_create", "bulk_update"}
 WRITES = VERBS | {f"a{verb}" for verb in VERBS}
 

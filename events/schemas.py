@@ -57,11 +57,14 @@ class UserCreated(EventData):
 
 
 class RoomCreated(EventData):
+    """`people`: the two of a direct room, each of whom sees the other's id as its name."""
+
     id: Id
     name: Name
     kind: Kind
     owner: Name
     created: Time
+    people: list[Name] | None = None
 
     @property
     def subject(self) -> str:

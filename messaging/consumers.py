@@ -31,7 +31,7 @@ from messaging.resume import enter_stream
 from messaging.sending import require_rate, send_message
 from messaging.socket import Receive, Send, Socket
 from rooms.models import Room
-from rooms.services import ROOM_LIST, join_room, room_state_for
+from rooms.services import ROOM_LIST, as_seen_by, join_room, room_state_for
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +71,12 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]  # Channels has no type
             return
         with connections.track_inprogress():
             await Visit(hub, scope["user"], scope["session_key"], receive, send).serve()
+
+
+def _as_seen_by(username: str, frame: Frame) -> Frame:
+    """A frame of the room list as one of a private room's members sees it."""
+    room = frame["room"]
+    return frame if isinstance(room, int) else {**frame, "room": as_seen_by(username, room)}
 
 
 def _refusal_code(scope: dict[str, Any]) -> CloseCode | None:
@@ -326,7 +332,7 @@ class Visit:
         known = await asyncio.shield(members)
         for room, frame in news:
             if (room, self._user_id) in known and self._follows_list:
-                self._socket.post(frame)
+                self._socket.post(_as_seen_by(self._username, frame))
 
     # Rights
 
@@ -367,7 +373,7 @@ class Visit:
     async def _show_in_list(self, room: int, type: str) -> None:
         """A private room appears in the list of somebody who was added to it; public ones are there already. The list
         also shows a new role."""
-        state = await in_database(room_state_for)(room, self._user_id)
+        state = await in_database(room_state_for)(room, self._user)
         # None: removed again. A late word of the adding must undo nothing.
         if state is not None and (type == "room_updated" or state["kind"] != Room.Kind.PUBLIC):
             self._socket.post({"type": type, "room": state})

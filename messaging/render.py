@@ -105,12 +105,16 @@ def _read(batch: Batch) -> Iterator[tuple[Record, Envelope]]:
 def _list_frame(envelope: Envelope) -> Frame | None:
     match envelope.type:
         case EventType.ROOM_CREATED:
-            return {"type": "room_created", "room": envelope.data}
+            return {"type": "room_created", "room": _known(envelope.data)}
         case EventType.ROOM_UPDATED:
-            return {"type": "room_updated", "room": envelope.data}
+            return {"type": "room_updated", "room": _known(envelope.data)}
         case EventType.ROOM_DELETED:
             return {"type": "room_deleted", "room": envelope.data["id"]}
     return None
+
+
+def _known(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in data.items() if value is not None}
 
 
 def _text(frames: list[Frame]) -> Text | None:

@@ -4,7 +4,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 
 from accounts.auth import caller
@@ -24,8 +24,10 @@ class RoomAdmin(admin.ModelAdmin[Room]):
     ordering = ["-pk"]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Room | None = None) -> list[str]:
-        """Of a room that exists the name may change."""
-        return [] if obj is None else ["kind", "owner"]
+        """Of a room that exists the name may change; that of a direct one is nobody's."""
+        if obj is None:
+            return []
+        return ["name", "kind", "owner"] if obj.kind == Room.Kind.DIRECT else ["kind", "owner"]
 
     def formfield_for_choice_field(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
         """A direct room has exactly two members; nobody makes one by hand."""
@@ -58,6 +60,14 @@ class RoomAdmin(admin.ModelAdmin[Room]):
 
 
 class MembershipForm(forms.ModelForm[Membership]):
+    def clean(self) -> None:
+        """A direct room has its two people, and who is banned is let in again first."""
+        room, user = self.cleaned_data.get("room"), self.cleaned_data.get("user")
+        if room is not None and room.kind == Room.Kind.DIRECT:
+            raise ValidationError("Nobody is added to a direct room.")
+        if room is not None and user is not None and Ban.objects.of(user.pk).filter(room=room).exists():
+            raise ValidationError("That person is banned from this room; lift the ban first.")
+
     def clean_role(self) -> str:
         """A room keeps its owner."""
         role: str = self.cleaned_data["role"]
@@ -83,10 +93,15 @@ class MembershipAdmin(admin.ModelAdmin[Membership]):
     def get_readonly_fields(self, request: HttpRequest, obj: Membership | None = None) -> list[str]:
         return [] if obj is None else ["room", "user"]
 
+    def has_change_permission(self, request: HttpRequest, obj: Membership | None = None) -> bool:
+        """Nobody leads a direct room."""
+        in_direct = obj is not None and obj.room.kind == Room.Kind.DIRECT
+        return not in_direct and super().has_change_permission(request, obj)
+
     def has_delete_permission(self, request: HttpRequest, obj: Membership | None = None) -> bool:
-        """A room keeps its owner."""
-        is_owner = obj is not None and obj.role == Membership.Role.OWNER
-        return not is_owner and super().has_delete_permission(request, obj)
+        """A room keeps its owner, a direct room its people."""
+        stays = obj is not None and (obj.role == Membership.Role.OWNER or obj.room.kind == Room.Kind.DIRECT)
+        return not stays and super().has_delete_permission(request, obj)
 
     def save_model(self, request: HttpRequest, obj: Membership, form: Any, change: bool) -> None:
         services.lock_rooms_step([obj.room.pk])
@@ -106,11 +121,14 @@ class MembershipAdmin(admin.ModelAdmin[Membership]):
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Membership]) -> None:
         """Django's "delete selected" has no transaction of its own."""
         services.lock_rooms_step(queryset.values_list("room_id", flat=True))
-        owners = queryset.filter(role=Membership.Role.OWNER).count()
-        for membership in queryset.exclude(role=Membership.Role.OWNER):
+        stays = Q(role=Membership.Role.OWNER) | Q(room__kind=Room.Kind.DIRECT)
+        stayed = queryset.filter(stays).count()
+        for membership in queryset.exclude(stays):
             services.remove_member_step(membership, reason="kicked", by=caller(request))
-        if owners:
-            self.message_user(request, f"{owners} stayed: a room keeps its owner.", messages.WARNING)
+        if stayed:
+            self.message_user(
+                request, f"{stayed} stayed: a room keeps its owner, a direct room its people.", messages.WARNING
+            )
 
 
 @admin.register(Ban)

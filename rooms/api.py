@@ -14,9 +14,10 @@ from pydantic import AwareDatetime
 
 from accounts.auth import authenticated, caller
 from accounts.errors import ChatError, ErrorCode
+from accounts.models import User
 from events.envelope import time_text
 from events.schemas import Text
-from rooms import moderation, services
+from rooms import direct, moderation, services
 from rooms.figures import RoomFigures
 from rooms.models import Ban, Membership, Room, RoomQuerySet
 from rooms.rights import no_room, require_moderator, require_reader
@@ -61,6 +62,10 @@ class RoomOut(Schema):
 class RoomPage(Schema):
     items: list[RoomOut]
     next: str | None
+
+
+class DirectWith(Schema):
+    user: str
 
 
 class MemberChange(Schema):
@@ -112,14 +117,15 @@ def list_rooms(request: HttpRequest, query: Annotated[RoomQuery, Query()]) -> Ro
     """The rooms that I may see, newest first; `q` is a part of the name."""
     if not 1 <= query.limit <= MAX_PAGE:
         raise ChatError(ErrorCode.INVALID, f"limit goes from 1 to {MAX_PAGE}.")
-    rooms = _rooms(caller(request).pk)
+    user = caller(request)
+    rooms = _rooms(user.pk)
     if query.q:
-        rooms = rooms.filter(name__icontains=query.q)
+        rooms = rooms.named_like(query.q, user=user.pk)
     if query.after:
         rooms = rooms.filter(pk__lt=_read_cursor(query.after))
     page = list(rooms.order_by("-pk")[: query.limit + 1])
     more, page = len(page) > query.limit, page[: query.limit]
-    return RoomPage(items=_show(page), next=_cursor(page[-1].pk) if more else None)
+    return RoomPage(items=_show(page, user), next=_cursor(page[-1].pk) if more else None)
 
 
 @router.post("/rooms", response={201: RoomOut})
@@ -147,6 +153,13 @@ def delete_room(request: HttpRequest, room_id: int) -> Status[None]:
     """Delete a room with all that was said: its owner may."""
     services.delete_room(room_id=room_id, by=caller(request))
     return Status(204, None)
+
+
+@router.post("/direct", response=RoomOut)
+def open_direct_room(request: HttpRequest, with_whom: DirectWith) -> RoomOut:
+    """The one room of me and somebody else, made when there is none; its name is the other's id."""
+    room = direct.open_direct_room(username=with_whom.user, by=caller(request))
+    return _one_room(request, room.pk)
 
 
 @router.put("/rooms/{int:room_id}/membership", response=RoomOut)
@@ -228,12 +241,12 @@ def _figures() -> RoomFigures:
     return RoomFigures(settings.REDIS_URL, **settings.REDIS_OPTIONS)
 
 
-def _show(rooms: Sequence[Any]) -> list[RoomOut]:
+def _show(rooms: Sequence[Any], user: User) -> list[RoomOut]:
     """Rooms of `_rooms` as their person sees them."""
     figures = _figures().read([room.pk for room in rooms])
     return [
         RoomOut(
-            **services.room_state(room),
+            **services.as_seen_by(user.username, services.room_state(room)),
             role=room.role,
             members=room.members,
             unread=room.unread,
@@ -251,7 +264,7 @@ def _rooms(user: int) -> RoomQuerySet:
     read = Subquery(mine.annotate(seen=Greatest("joined_seq", "read_seq")).values("seen"))
     return (
         Room.objects.visible_to(user)
-        .select_related("owner")
+        .select_related("owner", "direct_low", "direct_high")
         .annotate(
             role=Subquery(mine.values("role")),
             members=Coalesce(Subquery(count, output_field=IntegerField()), 0),
@@ -262,10 +275,11 @@ def _rooms(user: int) -> RoomQuerySet:
 
 
 def _one_room(request: HttpRequest, room_id: int) -> RoomOut:
-    room = _rooms(caller(request).pk).filter(pk=room_id).first()
+    user = caller(request)
+    room = _rooms(user.pk).filter(pk=room_id).first()
     if room is None:
         raise no_room()
-    return _show([room])[0]
+    return _show([room], user)[0]
 
 
 def _member(row: Membership) -> MemberOut:

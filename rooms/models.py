@@ -49,6 +49,17 @@ class RoomQuerySet(models.QuerySet["Room"]):
         person."""
         return self.visible_to(user).exclude(Exists(Ban.objects.of(user).filter(room=OuterRef("pk"))))
 
+    def named_like(self, words: str, *, user: int) -> Self:
+        """Rooms with these words in the name that the person with this pk sees: of a direct room the other's id."""
+        named = ~Q(kind=Room.Kind.DIRECT) & Q(name__icontains=words)
+        low = Q(direct_high_id=user, direct_low__username__icontains=words)
+        high = Q(direct_low_id=user, direct_high__username__icontains=words)
+        return self.filter(named | low | high)
+
+    def direct_of(self, low: int, high: int) -> Self:
+        """The direct room of two people."""
+        return self.filter(direct_low_id=low, direct_high_id=high)
+
 
 class Room(models.Model):
     """A place to chat."""
@@ -58,7 +69,7 @@ class Room(models.Model):
         PRIVATE = "private"
         DIRECT = "direct"
 
-    name = models.CharField(max_length=MAX_NAME)
+    name = models.CharField(max_length=MAX_NAME, help_text="Of a direct room each side sees the other's id instead.")
     kind = models.CharField(max_length=7, choices=Kind.choices, default=Kind.PUBLIC)
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="owned_rooms")
     version = models.BigIntegerField(default=0, editable=False)
@@ -69,7 +80,18 @@ class Room(models.Model):
     )
     created_at = models.DateTimeField(auto_now_add=True)
 
+    # The two people of a direct room, the one with the lower pk first; None of other rooms and of who was deleted.
+    direct_low = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, editable=False, related_name="+"
+    )
+    direct_high = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, editable=False, related_name="+"
+    )
+
     objects = RoomQuerySet.as_manager()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["direct_low", "direct_high"], name="one_direct_room_of_two")]
 
     def __str__(self) -> str:
         return self.name

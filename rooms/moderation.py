@@ -87,7 +87,9 @@ def set_role_step(membership: Membership, role: str, *, by: User) -> None:
     if role == Role.OWNER:
         _hand_over(membership)
     else:
-        _write_role(membership, role)
+        membership.role = role
+        membership.save(update_fields=["role"])
+        record_access_change(user=membership.user, room_id=membership.room.pk, reason="role")
 
 
 def set_mute_step(membership: Membership, until: datetime | None, *, by: User) -> None:
@@ -120,20 +122,17 @@ def lift_step(ban: Ban, *, by: User) -> None:
 
 
 def _hand_over(membership: Membership) -> None:
-    room = membership.room
+    room, former = membership.room, membership.room.memberships.select_related("user").get(role=Role.OWNER)
     # First the former owner: one owner a room is a constraint that is checked at once.
-    _write_role(room.memberships.select_related("user").get(role=Role.OWNER), Role.MODERATOR)
-    membership.muted_until = None
-    _write_role(membership, Role.OWNER)
+    former.role, membership.role, membership.muted_until = Role.MODERATOR, Role.OWNER, None
+    for each in (former, membership):
+        each.save(update_fields=["role", "muted_until"])
     room.owner = membership.user
     room.save(update_fields=["owner"])
     record_room_state(room, EventType.ROOM_UPDATED)
-
-
-def _write_role(membership: Membership, role: str) -> None:
-    membership.role = role
-    membership.save(update_fields=["role", "muted_until"])
-    record_access_change(user=membership.user, room_id=membership.room_id, reason="role")
+    # In one order, so that two who hand rooms to each other do not wait for each other.
+    for user in sorted((former.user, membership.user), key=lambda user: user.pk):
+        record_access_change(user=user, room_id=room.pk, reason="role")
 
 
 def _require_valid_role(role: str) -> None:

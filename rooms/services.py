@@ -83,11 +83,13 @@ def join_room(*, room_id: int, user: User) -> bool:
 def leave_room(*, room_id: int, user: User) -> None:
     """End one's own membership; nothing happens without one, nor without the room, so that leaving can be repeated
     also where it made the room invisible. The owner hands over first (`ChatError` `conflict`); one who is alone takes
-    the room along."""
+    the room along. A direct room is not left (`forbidden`)."""
     room = find_and_lock(room_id, user)
     membership = room.memberships.filter(user=user).first() if room else None
     if room is None or membership is None:
         return
+    if room.kind == Room.Kind.DIRECT:
+        raise ChatError(ErrorCode.FORBIDDEN, "Nobody leaves a direct room; block the person instead.")
     if membership.role != Role.OWNER:
         remove_member_step(membership, reason="left")
     elif room.memberships.count() == 1:
@@ -148,6 +150,17 @@ def add_room_step(room: Room) -> None:
     record_access_change(user=room.owner, room_id=room.pk, reason="added")
 
 
+def add_direct_room_step(room: Room) -> None:
+    """Insert a direct room with its two people as members. Raises `IntegrityError` when there is one."""
+    room.save(force_insert=True)
+    # In the order of pk, so that two who open rooms with common people do not wait for each other.
+    people = [user for user in (room.direct_low, room.direct_high) if user is not None]
+    Membership.objects.bulk_create(Membership(room=room, user=user) for user in people)
+    record_room_state(room, EventType.ROOM_CREATED)
+    for user in people:
+        record_access_change(user=user, room_id=room.pk, reason="added")
+
+
 def save_room_step(room: Room, *, by: User) -> None:
     """Save a renamed room and say so, in its log and to the room list."""
     room.save(update_fields=["name"])
@@ -201,20 +214,29 @@ def record_room_state(room: Room, type: EventType) -> None:
 
 
 def room_state(room: Room) -> dict[str, Any]:
-    """A room as events tell it."""
+    """A room as events tell it. Who it is shown to sees `as_seen_by`."""
+    two = [user.username for user in (room.direct_low, room.direct_high) if user is not None]
     return {
         "id": room.pk,
         "name": room.name,
         "kind": str(room.kind),
         "owner": room.owner.username,
         "created": time_text(room.created_at),
+        "people": two or None,
     }
 
 
-def room_state_for(room_id: int, user: int) -> dict[str, Any] | None:
-    """A room as a member with this pk sees it, with the `role`; None for anybody else."""
-    mine = Membership.objects.filter(room=room_id, user_id=user).select_related("room__owner").first()
-    return None if mine is None else {**room_state(mine.room), "role": mine.role}
+def as_seen_by(username: str, state: Mapping[str, Any]) -> dict[str, Any]:
+    """A room as events tell it, with the name that one of its people sees: of a direct room it is the other's id."""
+    seen = dict(state)
+    others = [name for name in seen.pop("people", None) or () if name != username]
+    return {**seen, "name": others[0]} if others else seen
+
+
+def room_state_for(room_id: int, user: User) -> dict[str, Any] | None:
+    """A room as a member sees it, with the `role`; None for anybody else."""
+    mine = Membership.objects.filter(room=room_id, user=user).select_related("room__owner").first()
+    return None if mine is None else {**as_seen_by(user.username, room_state(mine.room)), "role": mine.role}
 
 
 def _valid_name(name: str) -> str:

@@ -82,3 +82,21 @@ async def test_there_is_one_path_for_websockets_and_another_is_refused_without_a
         await ChatClient(f"{web.url}/elsewhere", token).__aenter__()
     assert refusal.value.response.status_code == 403
     assert "Traceback" not in web.output()
+
+
+async def test_a_direct_room_appears_in_the_lists_of_both_under_the_others_name(chat: Chat):
+    web = chat.web()
+    chat.event_consumer()
+    chat.poller()
+    (one, first), (two, second), (_, third) = chat.tokens(3).items()
+    async with ChatClient(web.url, first) as a, ChatClient(web.url, second) as b, ChatClient(web.url, third) as c:
+        for client in (a, b, c):
+            await client.ask({"type": "subscribe", "rooms": True})
+        room = (await asyncio.to_thread(call, web.url, first, "POST", "/direct", {"user": two}))["id"]
+        for client, name in ((a, two), (b, one)):
+            created = await client.until(lambda client: client.of_type("room_created"))
+            assert {(frame["room"]["id"], frame["room"]["name"]) for frame in created} == {(room, name)}
+            assert (await client.subscribe(room))["type"] == "subscribed"
+        await a.say(room, "hello")
+        await b.until(lambda client: client.texts(room) == ["hello"])
+        assert (await c.subscribe(room))["code"] == "not_found" and c.of_type("room_created") == []

@@ -55,7 +55,8 @@ def user_created(username: str, version: int | None, created: str = TIME) -> Env
 
 
 def room_created(room: int, version: int, name: str = "Lobby") -> Envelope:
-    return of_room(EventType.ROOM_CREATED, room, version, name=name, kind="public", owner="alice", created=TIME)
+    data = {"name": name, "kind": "public", "owner": "alice", "created": TIME, "people": None}
+    return of_room(EventType.ROOM_CREATED, room, version, **data)
 
 
 def of_room(type: EventType, room: int, version: int, **data: Any) -> Envelope:

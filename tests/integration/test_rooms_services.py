@@ -70,7 +70,7 @@ def test_creating_a_room_makes_its_owner_a_member(alice: User) -> None:
     assert events_of(room) == [(1, "chat.room.created.v1", "chat.room.created", str(room.pk))]
     payload = OutboxEvent.objects.get(aggregate_type="room").payload
     assert {**payload, "created": ""} == {
-        "id": room.pk, "name": "Café", "kind": "private", "owner": "alice", "created": "",
+        "id": room.pk, "name": "Café", "kind": "private", "owner": "alice", "created": "", "people": None,
     }  # fmt: skip
     assert changes_of(alice) == [(room.pk, "added")]
 

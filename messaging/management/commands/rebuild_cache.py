@@ -45,7 +45,7 @@ def _write_people(cache: VersionedCache) -> int:
 
 def _write_rooms(cache: VersionedCache) -> int:
     count, last_messages = 0, LastMessages(cache)
-    for rooms in _batches(Room.objects.select_related("owner")):
+    for rooms in _batches(Room.objects.select_related("owner", "direct_low", "direct_high")):
         cache.write((Entry(room_key(room.pk), room.version, room_state(room)) for room in rooms), anew=True)
         last_messages.rebuild([room.pk for room in rooms])
         count += len(rooms)

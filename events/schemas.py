@@ -131,11 +131,12 @@ class NoticeCreated(InRoom):
 
 
 class AccessChanged(EventData):
-    """An invalidation: whoever reads it reads the rights anew from PostgreSQL. `room` None means all of them."""
+    """An invalidation: whoever reads it reads the rights anew from PostgreSQL. `room` None means all of them; `blocks`
+    is about the person's block list instead."""
 
     user_id: Id
     room: Id | None = None
-    reason: Literal["added", "left", "kicked", "banned", "deleted", "signed_out", "deactivated", "role"]
+    reason: Literal["added", "left", "kicked", "banned", "deleted", "signed_out", "deactivated", "role", "blocks"]
 
     @property
     def subject(self) -> str:

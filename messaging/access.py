@@ -19,7 +19,8 @@ from django.utils import timezone
 from accounts.errors import ChatError, ErrorCode
 from accounts.models import AccessChange
 from messaging.database import in_database
-from rooms.models import MODERATING, Membership, Room
+from rooms import blocks
+from rooms.models import MODERATING, Block, Membership, Room
 from rooms.rights import require_not_banned
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,8 @@ class AccessCache:
     def __init__(self) -> None:
         # (user pk, room pk) → rights; absent: not asked yet, or invalidated.
         self._known: dict[tuple[int, int], RoomAccess] = {}
+        # user pk → ids of those whom the person blocks; absent: not asked yet.
+        self._blocks: dict[int, frozenset[str]] = {}
         # user pk → callbacks of that person's sockets.
         self._listeners: dict[int, set[Listener]] = {}
         self._invalidations = 0
@@ -72,6 +75,21 @@ class AccessCache:
         if not listeners:
             self._listeners.pop(user, None)
             self._known = {key: access for key, access in self._known.items() if key[0] != user}
+            self._blocks.pop(user, None)
+
+    def blocked(self, user: int) -> frozenset[str]:
+        """The ids of those whom a person blocks, once `read_blocks` has been awaited on one of the person's sockets."""
+        return self._blocks.get(user, frozenset())
+
+    async def read_blocks(self, user: int, *, again: bool = False) -> None:
+        """Read whom a person blocks unless it is known; `again`: also then. Until it is read, the former list holds."""
+        while again or user not in self._blocks:
+            invalidations = self._invalidations
+            names = await in_database(Block.objects.names)(user)
+            again = invalidations != self._invalidations  # it may be older than a change that was told meanwhile
+            if user not in self._listeners:
+                return
+            self._blocks[user] = names
 
     async def require_member(self, user: int, room: int) -> RoomAccess:
         """Return the rights of a member; raise `ChatError` `not_member`, `banned`, `not_found` or, when the
@@ -94,7 +112,9 @@ class AccessCache:
     def invalidate(self, user: int, room: int | None, reason: str) -> None:
         """Forget the rights of a person in a room (None: everywhere) and tell the person's sockets. What is known of a
         member stays when it is told late that the person has become one, also while PostgreSQL is away."""
-        if reason != ADDED:
+        if reason == blocks.REASON:
+            self._invalidations += 1
+        elif reason != ADDED:
             self._forget(user, room)
         for listener in tuple(self._listeners.get(user, ())):
             listener(room, reason)

@@ -18,11 +18,12 @@ from messaging import history, protocol
 from messaging.access import read_access, require_unmuted
 from messaging.cursor import Cursor
 from messaging.frames import frame_of_row
-from messaging.history import MAX_PAGE, Page
+from messaging.history import MAX_PAGE, Blocked, Page
 from messaging.hub import get_hub
 from messaging.log import RoomLog
 from messaging.protocol import SendFrame
 from messaging.sending import require_rate, send_message
+from rooms.models import Block
 from rooms.rights import require_reader
 
 logger = logging.getLogger(__name__)
@@ -42,8 +43,9 @@ class PageQuery(Schema):
 @router.get("/rooms/{int:room_id}/messages")
 def get_messages(request: HttpRequest, room_id: int, query: Annotated[PageQuery, Query()]) -> dict[str, Any]:
     """A page of a room's history, oldest first: of a public room for anybody who is not banned, else for members."""
-    require_reader(room_id, caller(request).pk)
-    page = _read_page(room_id, query)
+    user = caller(request).pk
+    require_reader(room_id, user)
+    page = _read_page(room_id, query, Block.objects.names(user))
     return {
         "items": [frame_of_row(row) for row in page.rows],
         "before": page.before and str(page.before),
@@ -95,7 +97,7 @@ async def _started_log() -> RoomLog:
     return log
 
 
-def _read_page(room: int, query: PageQuery) -> Page:
+def _read_page(room: int, query: PageQuery, blocked: Blocked) -> Page:
     given = [text for text in (query.before, query.after, query.around) if text is not None]
     if len(given) > 1:
         raise ChatError(ErrorCode.INVALID, "Give one of before, after and around at most.")
@@ -107,9 +109,9 @@ def _read_page(room: int, query: PageQuery) -> Page:
     stored = history.stored_cursor(epoch=log.epoch, partition=partition)
     cursor = Cursor.parse(given[0], partition=partition) if given else None
     if cursor is None:
-        return history.newest_page(room, limit=query.limit, stored=stored)
+        return history.newest_page(room, limit=query.limit, stored=stored, blocked=blocked)
     if query.before is not None:
-        return history.page_before(room, cursor, limit=query.limit)
+        return history.page_before(room, cursor, limit=query.limit, blocked=blocked)
     if query.after is not None:
-        return history.page_after(room, cursor, limit=query.limit, stored=stored)
-    return history.page_around(room, cursor, limit=query.limit, stored=stored)
+        return history.page_after(room, cursor, limit=query.limit, stored=stored, blocked=blocked)
+    return history.page_around(room, cursor, limit=query.limit, stored=stored, blocked=blocked)

@@ -30,6 +30,7 @@ from messaging.render import PrivateNews
 from messaging.resume import enter_stream
 from messaging.sending import require_rate, send_message
 from messaging.socket import Receive, Send, Socket
+from rooms import blocks
 from rooms.models import Room
 from rooms.services import ROOM_LIST, as_seen_by, join_room, room_state_for
 
@@ -184,6 +185,7 @@ class Visit:
         if frame.get("after") is not None:
             after = Cursor.parse(frame["after"], partition=self._hub.log.partition(room))
         newly = await self._become_member(room)
+        await self._hub.access.read_blocks(self._user_id)
         if room in self._rooms and after is None:
             # Where this socket has come to, and not the log's end: what is between them follows.
             cursor = self._hub.log.cursor((await self._subscription.join(group_of(room))).live_from)
@@ -194,7 +196,10 @@ class Visit:
         try:
             await self._subscription.join(live_group(room))
             may_read = partial(self._hub.access.require_member, self._user_id, room)
-            stream = await enter_stream(self._hub.log, self._subscription, room, after, may_read=may_read)
+            blocked = self._hub.access.blocked(self._user_id)
+            stream = await enter_stream(
+                self._hub.log, self._subscription, room, after, may_read=may_read, blocked=blocked
+            )
         except Exception:
             # Half a subscription would be a silent hole; after the error that is answered now there is none.
             await self._end_stream(room)
@@ -294,15 +299,15 @@ class Visit:
 
     def _show(self, item: Batch | Gap) -> Text | None:
         """The text of the frame for a batch; None when there is nothing to show at once."""
-        renderer = self._hub.renderer
+        renderer, blocked = self._hub.renderer, self._hub.access.blocked(self._user_id)
         if isinstance(item, Gap):
             self._fill_gap(item)
             return None
         match item.group.partition(".")[0]:
             case "room":
-                return item.render(renderer.room)
+                return renderer.room_without(blocked, item) if blocked else item.render(renderer.room)
             case "live":
-                return item.render(renderer.ephemeral)
+                return renderer.ephemeral_without(blocked, item) if blocked else item.render(renderer.ephemeral)
             case "rooms":
                 news = item.render(renderer.room_list)
                 if news.private:
@@ -340,6 +345,10 @@ class Visit:
         if reason == ADDED:
             if room is not None and self._follows_list:
                 self._spawn(self._show_in_list(room, "room_created"))
+            return
+        if room is None:
+            self._spawn(self._hub.access.read_blocks(self._user_id, again=True))
+        if reason == blocks.REASON:
             return
         if room is None:
             self._spawn(self._check_account())

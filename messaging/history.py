@@ -15,6 +15,10 @@ from messaging.models import Message, PurgedPlace
 
 MAX_PAGE = 200
 
+# The ids of those whom the reader blocks: what they said is left out.
+Blocked = frozenset[str]
+NOBODY: Blocked = frozenset()
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
@@ -27,33 +31,35 @@ class Page:
     stored: Cursor | None
 
 
-def newest_page(room: int, *, limit: int, stored: Cursor) -> Page:
+def newest_page(room: int, *, limit: int, stored: Cursor, blocked: Blocked = NOBODY) -> Page:
     """The newest rows of a room. `stored` must have been read before the rows, so that the page holds all up to it."""
-    rows = list(Message.objects.in_room(room).order_by("-epoch", "-offset")[: limit + 1])
+    rows = list(Message.objects.in_room(room).not_from(blocked).order_by("-epoch", "-offset")[: limit + 1])
     return _page_downwards(rows, limit=limit, stored=stored)
 
 
-def page_before(room: int, cursor: Cursor, *, limit: int) -> Page:
+def page_before(room: int, cursor: Cursor, *, limit: int, blocked: Blocked = NOBODY) -> Page:
     """The rows just before `cursor`, without its own."""
-    rows = list(Message.objects.in_room(room).before(cursor).order_by("-epoch", "-offset")[: limit + 1])
+    rows = list(
+        Message.objects.in_room(room).not_from(blocked).before(cursor).order_by("-epoch", "-offset")[: limit + 1]
+    )
     return _page_downwards(rows, limit=limit, stored=None)
 
 
-def page_after(room: int, cursor: Cursor, *, limit: int, stored: Cursor) -> Page:
+def page_after(room: int, cursor: Cursor, *, limit: int, stored: Cursor, blocked: Blocked = NOBODY) -> Page:
     """The rows just after `cursor`, without its own."""
-    rows = list(Message.objects.in_room(room).after(cursor).order_by("epoch", "offset")[: limit + 1])
+    rows = list(Message.objects.in_room(room).not_from(blocked).after(cursor).order_by("epoch", "offset")[: limit + 1])
     return _page_upwards(rows, limit=limit, stored=stored)
 
 
-def page_around(room: int, cursor: Cursor, *, limit: int, stored: Cursor) -> Page:
+def page_around(room: int, cursor: Cursor, *, limit: int, stored: Cursor, blocked: Blocked = NOBODY) -> Page:
     """About half of `limit` rows before `cursor`, and from its own row on the rest; one query."""
     if limit == 1:
-        alone = page_after(room, cursor._replace(offset=cursor.offset - 1), limit=1, stored=stored)
+        alone = page_after(room, cursor._replace(offset=cursor.offset - 1), limit=1, stored=stored, blocked=blocked)
         return replace(alone, before=cursor)
     half = limit // 2
     # The offset before this one: `after` then includes the row at `cursor`.
-    behind = Message.objects.in_room(room).after(cursor._replace(offset=cursor.offset - 1))
-    ahead = Message.objects.in_room(room).before(cursor)
+    behind = Message.objects.in_room(room).not_from(blocked).after(cursor._replace(offset=cursor.offset - 1))
+    ahead = Message.objects.in_room(room).not_from(blocked).before(cursor)
     # Each half is cut off by itself, so that each reads its few rows from the index.
     both = ahead.order_by("-epoch", "-offset")[: half + 1].union(
         behind.order_by("epoch", "offset")[: limit - half + 1], all=True
@@ -109,7 +115,9 @@ class Missed(NamedTuple):
     is_change: bool
 
 
-def missed(room: int, after: Cursor, through: Cursor, *, limit: int, size: int) -> list[Missed] | None:
+def missed(
+    room: int, after: Cursor, through: Cursor, *, limit: int, size: int, blocked: Blocked = NOBODY
+) -> list[Missed] | None:
     """What a room's log holds behind `after` up to `through`, which are of one epoch and stored: messages and notices,
     and edits and deletions, in their order. None: they are more than `limit`, or their texts have more than `size`
     bytes.
@@ -117,7 +125,7 @@ def missed(room: int, after: Cursor, through: Cursor, *, limit: int, size: int) 
     Messages are in their final state, and of several changes of a message the last one is left. A message whose last
     change stands behind `through` has none here.
     """
-    rows = Message.objects.in_room(room)
+    rows = Message.objects.in_room(room).not_from(blocked)
     made = rows.made_between(after, through).order_by("epoch", "offset")[: limit + 1]
     changed = rows.changed_between(after, through).order_by("changed_epoch", "changed_offset")[: limit + 1]
     # Before anything is read: what is too much must not be in memory even for a moment.

@@ -45,6 +45,10 @@ class MessageQuerySet(models.QuerySet["Message"]):
     def in_room(self, room_id: int) -> Self:
         return self.filter(room_id=room_id)
 
+    def not_from(self, blocked: frozenset[str]) -> Self:
+        """Without what these people said; notices stay."""
+        return self.exclude(sender_name__in=blocked) if blocked else self
+
     def after(self, cursor: Cursor) -> Self:
         """Rows behind `cursor` in the room's order."""
         return self.filter(GreaterThan(_place(F("epoch"), F("offset")), _place_of(cursor)))

@@ -2,7 +2,7 @@
 all sockets that stand at the same place (`Batch.render`)."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from events.envelope import Envelope, InvalidRecord
@@ -10,6 +10,7 @@ from events.schemas import EventType
 from kafka_layer import Batch, Record
 from messaging import protocol
 from messaging.frames import deletion_id, frame_of_envelope
+from messaging.history import Blocked
 from messaging.log import RoomLog, room_of
 from messaging.protocol import Frame, Text
 from rooms.models import Room
@@ -44,6 +45,23 @@ class Renderer:
 
     def room(self, batch: Batch) -> Text | None:
         """Messages, notices, edits and deletions of a room's log."""
+        return _text(self.room_frames(batch))
+
+    def room_without(self, blocked: Blocked, batch: Batch) -> Text | None:
+        """As `room`, for somebody who blocks people: shared too, unless one of them says something in the batch."""
+        return _without(blocked, batch, self.room, self.room_frames, self.room_authors)
+
+    def ephemeral_without(self, blocked: Blocked, batch: Batch) -> Text | None:
+        """As `ephemeral`, for somebody who blocks people."""
+        return _without(blocked, batch, self.ephemeral, self.ephemeral_frames, self.ephemeral_authors)
+
+    def room_authors(self, batch: Batch) -> frozenset[str]:
+        return frozenset(filter(None, map(_author, batch.render(self.room_frames))))
+
+    def ephemeral_authors(self, batch: Batch) -> frozenset[str]:
+        return frozenset(filter(None, map(_author, batch.render(self.ephemeral_frames))))
+
+    def room_frames(self, batch: Batch) -> list[Frame]:
         room = room_of(batch.group)
         frames = [
             frame_of_envelope(
@@ -52,7 +70,7 @@ class Renderer:
             for record, envelope in _read(batch)
             if not self._comes_too_late(record, envelope)
         ]
-        return _text([frame for frame in frames if frame is not None])
+        return [frame for frame in frames if frame is not None]
 
     def _comes_too_late(self, record: Record, envelope: Envelope) -> bool:
         """Whether it is an edit that another process produced before it had read of the message's deletion."""
@@ -63,7 +81,10 @@ class Renderer:
 
     def ephemeral(self, batch: Batch) -> Text | None:
         """Ephemeral events travel as the frames they become."""
-        return _text([dict(record.message) for record in batch.records])
+        return _text(self.ephemeral_frames(batch))
+
+    def ephemeral_frames(self, batch: Batch) -> list[Frame]:
+        return [dict(record.message) for record in batch.records]
 
     def room_list(self, batch: Batch) -> ListBatch:
         """`room_created`, `room_updated` and `room_deleted`."""
@@ -111,6 +132,25 @@ def _list_frame(envelope: Envelope) -> Frame | None:
         case EventType.ROOM_DELETED:
             return {"type": "room_deleted", "room": envelope.data["id"]}
     return None
+
+
+def _author(frame: Frame) -> str | None:
+    """Who says something, or is about to, in a frame that a block hides; None for frames that it does not hide. A
+    deletion takes away what is there, whoever makes it."""
+    author: str | None = frame.get({"message": "sender", "edited": "by", "typing": "user"}.get(frame["type"], ""))
+    return author
+
+
+def _without(
+    blocked: Blocked,
+    batch: Batch,
+    whole: Callable[[Batch], Text | None],
+    frames: Callable[[Batch], list[Frame]],
+    authors: Callable[[Batch], frozenset[str]],
+) -> Text | None:
+    if blocked.isdisjoint(batch.render(authors)):
+        return batch.render(whole)
+    return _text([frame for frame in batch.render(frames) if _author(frame) not in blocked])
 
 
 def _known(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from messaging import history, protocol
 from messaging.cursor import Cursor
 from messaging.database import in_database
 from messaging.frames import frame_of_missed
+from messaging.history import NOBODY, Blocked
 from messaging.log import RoomLog, group_of
 from messaging.protocol import Text
 from messaging.sending import wait_stored
@@ -48,20 +49,21 @@ class StoredGap(NamedTuple):
 
 
 async def enter_stream(
-    log: RoomLog, subscription: Any, room: int, after: Cursor | None, *, may_read: MayRead
+    log: RoomLog, subscription: Any, room: int, after: Cursor | None, *, may_read: MayRead, blocked: Blocked = NOBODY
 ) -> Resumed:
     """Join a room's group on `subscription` from now on, or from behind `after`.
 
     Where the gap since `after` cannot be filled (another epoch, a log that ends before it, too many rows, storage that
     stands still) the member is live from now on and `recovered` is false: never a silent hole. Raises what `may_read`
-    raises, which is asked again after the waiting: nothing of a gap is for who was removed meanwhile.
+    raises, which is asked again after the waiting: nothing of a gap is for who was removed meanwhile. What those said
+    who are `blocked` is left out.
     """
     if after is not None and after.epoch == log.epoch and await _is_reached(log, room, after):
         await may_read()
         live_from = await _join_behind(log, subscription, room, after)
         if live_from is not None:
             return Resumed(live_from, [], recovered=True)
-        resumed = await _from_rows(log, subscription, room, after, may_read)
+        resumed = await _from_rows(log, subscription, room, after, may_read, blocked)
         if resumed is not None:
             return resumed
     joined = await subscription.join(group_of(room))
@@ -91,11 +93,13 @@ async def _join_behind(log: RoomLog, subscription: Any, room: int, cursor: Curso
     return None
 
 
-async def _from_rows(log: RoomLog, subscription: Any, room: int, after: Cursor, may_read: MayRead) -> Resumed | None:
+async def _from_rows(
+    log: RoomLog, subscription: Any, room: int, after: Cursor, may_read: MayRead, blocked: Blocked
+) -> Resumed | None:
     """Fill the gap from storage and join behind it."""
     # The ring may have moved on since others asked for the same rows, whose answer this one got; not twice, though.
     for _ in range(2):
-        gap = await log.flights.do(("gap", room, after), partial(_read_gap, log, room, after))
+        gap = await log.flights.do(("gap", room, after, blocked), partial(_read_gap, log, room, after, blocked))
         if gap is None:
             return None
         await may_read()
@@ -105,7 +109,7 @@ async def _from_rows(log: RoomLog, subscription: Any, room: int, after: Cursor, 
     return None
 
 
-async def _read_gap(log: RoomLog, room: int, after: Cursor) -> StoredGap | None:
+async def _read_gap(log: RoomLog, room: int, after: Cursor, blocked: Blocked) -> StoredGap | None:
     """Wait until storage has passed the ring's start, and read the rows. None when that cannot be had.
 
     What was stored meanwhile is left to the ring: rows and changes are read one after the other, and behind `stored`
@@ -117,7 +121,7 @@ async def _read_gap(log: RoomLog, room: int, after: Cursor) -> StoredGap | None:
     except ChatError:
         logger.warning("A resume found storage standing still before offset %d.", oldest.offset)
         return None
-    missed = await in_database(history.missed)(room, after, stored, limit=MAX_ROWS, size=MAX_BYTES)
+    missed = await in_database(history.missed)(room, after, stored, limit=MAX_ROWS, size=MAX_BYTES, blocked=blocked)
     # Asked after the rows were read: what was purged until then may be missing among them.
     if missed is None or not await in_database(history.is_whole_behind)(after):
         return None

@@ -17,9 +17,9 @@ from accounts.errors import ChatError, ErrorCode
 from accounts.models import User
 from events.envelope import time_text
 from events.schemas import Text
-from rooms import direct, moderation, services
+from rooms import blocks, direct, moderation, services
 from rooms.figures import RoomFigures
-from rooms.models import Ban, Membership, Room, RoomQuerySet
+from rooms.models import Ban, Block, Membership, Room, RoomQuerySet
 from rooms.rights import no_room, require_moderator, require_reader
 
 router = Router(auth=authenticated, tags=["rooms"])
@@ -45,7 +45,8 @@ class RoomName(Schema):
 
 
 class RoomOut(Schema):
-    """A room as one person sees it. `role` null: no member; `online` null: not known at the moment."""
+    """A room as one person sees it. `role` null: no member; `online` null: not known at the moment.
+    `last_message` null: none, or one that I may not or do not want to read."""
 
     id: int
     name: str
@@ -104,6 +105,16 @@ class BanOut(Schema):
 
 class BanPage(Schema):
     items: list[BanOut]
+    next: str | None
+
+
+class BlockOut(Schema):
+    user: str
+    created: str
+
+
+class BlockPage(Schema):
+    items: list[BlockOut]
     next: str | None
 
 
@@ -225,6 +236,26 @@ def lift_ban(request: HttpRequest, room_id: int, username: str) -> Status[None]:
     return Status(204, None)
 
 
+@router.get("/me/blocks", response=BlockPage)
+def list_blocks(request: HttpRequest, query: Annotated[PlaceQuery, Query()]) -> BlockPage:
+    """Whose words are hidden from me."""
+    page, next = _page(Block.objects.filter(user=caller(request)).select_related("blocked"), query)
+    return BlockPage(items=[_block(row) for row in page], next=next)
+
+
+@router.put("/me/blocks/{str:username}", response=BlockOut)
+def block_person(request: HttpRequest, username: str) -> BlockOut:
+    """Hide from me what somebody says, everywhere; may be repeated."""
+    return _block(blocks.block_person(username=username, by=caller(request)))
+
+
+@router.delete("/me/blocks/{str:username}", response={204: None})
+def unblock_person(request: HttpRequest, username: str) -> Status[None]:
+    """Show me again what somebody says; may be repeated."""
+    blocks.unblock_person(username=username, by=caller(request))
+    return Status(204, None)
+
+
 def _page(rows: QuerySet[Row], query: PlaceQuery) -> tuple[list[Row], str | None]:
     """The rows behind the cursor in the order in which they were made, and the cursor of the next page."""
     if not 1 <= query.limit <= MAX_PAGE:
@@ -244,6 +275,7 @@ def _figures() -> RoomFigures:
 def _show(rooms: Sequence[Any], user: User) -> list[RoomOut]:
     """Rooms of `_rooms` as their person sees them."""
     figures = _figures().read([room.pk for room in rooms])
+    blocked = Block.objects.names(user.pk)
     return [
         RoomOut(
             **services.as_seen_by(user.username, services.room_state(room)),
@@ -251,10 +283,14 @@ def _show(rooms: Sequence[Any], user: User) -> list[RoomOut]:
             members=room.members,
             unread=room.unread,
             online=figures[room.pk].online,
-            last_message=None if room.banned else figures[room.pk].last_message,
+            last_message=None if room.banned else _unless_from(blocked, figures[room.pk].last_message),
         )
         for room in rooms
     ]
+
+
+def _unless_from(blocked: frozenset[str], message: dict[str, Any] | None) -> dict[str, Any] | None:
+    return None if message is None or message.get("sender") in blocked else message
 
 
 def _rooms(user: int) -> RoomQuerySet:
@@ -295,6 +331,10 @@ def _ban(row: Ban) -> BanOut:
         reason=row.reason,
         created=time_text(row.created_at),
     )
+
+
+def _block(row: Block) -> BlockOut:
+    return BlockOut(user=row.blocked.username, created=time_text(row.created_at))
 
 
 def _cursor(pk: int) -> str:

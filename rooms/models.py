@@ -9,6 +9,8 @@ from django.db import models
 from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Now
 
+from accounts.models import User
+
 MAX_NAME = 80
 MAX_REASON = 200
 # Invisible, and needed: Persian and Indian scripts, and many emoji, are joined and parted by them.
@@ -163,3 +165,29 @@ class Ban(models.Model):
         self.reason = clean_reason(self.reason)
         if self.room.kind == Room.Kind.DIRECT or self.room.memberships.filter(user=self.user, role="owner").exists():
             raise ValidationError("Neither the owner of a room nor somebody in a direct room can be banned.")
+
+
+class BlockQuerySet(models.QuerySet["Block"]):
+    def between(self, one: User, other: User) -> Self:
+        """Blocks of either by the other."""
+        return self.filter(Q(user=one, blocked=other) | Q(user=other, blocked=one))
+
+    def names(self, user: int) -> frozenset[str]:
+        """The ids of those whom the person with this pk blocks."""
+        return frozenset(self.filter(user_id=user).values_list("blocked__username", flat=True))
+
+
+class Block(models.Model):
+    """`user` sees nothing that `blocked` says. Only `rooms.blocks` writes these rows."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="blocks")
+    blocked = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    created_at = models.DateTimeField(db_default=Now())
+
+    objects = BlockQuerySet.as_manager()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["user", "blocked"], name="blocked_once")]
+
+    def __str__(self) -> str:
+        return f"{self.user} blocks {self.blocked}"

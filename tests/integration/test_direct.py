@@ -13,6 +13,7 @@ from accounts.services import deactivate_user
 from messaging.access import read_access
 from outbox.models import OutboxEvent
 from rooms import moderation, services
+from rooms.blocks import block_person, unblock_person
 from rooms.direct import open_direct_room
 from rooms.models import Room
 from tests.integration.people_support import Door, at_once, make_person, refused
@@ -98,7 +99,7 @@ def test_a_list_of_direct_rooms_costs_no_more_queries(alice: User) -> None:
     door = Door(token_of=alice)
     with CaptureQueriesContext(connection) as queries:
         assert len(door.get("/rooms")["items"]) == 5
-    assert len([query for query in queries if query["sql"].startswith("SELECT")]) == 2
+    assert len([query for query in queries if query["sql"].startswith("SELECT")]) == 3
 
 
 def test_in_a_direct_room_nobody_leads_and_nobody_goes(alice: User, bob: User) -> None:
@@ -126,3 +127,12 @@ def test_who_is_deleted_leaves_the_other_one_with_what_was_said(alice: User, bob
     room = open_direct_room(username="bob", by=alice)
     bob.delete()
     assert Door(token_of=alice).get(f"/rooms/{room.pk}")["name"] == "alice, bob"
+
+
+def test_who_blocks_or_is_blocked_opens_no_direct_room(alice: User, bob: User) -> None:
+    """Until the block is lifted."""
+    block_person(username="bob", by=alice)
+    for user, other in ((alice, bob), (bob, alice)):
+        assert code_of(partial(open_direct_room, username=other.username, by=user)) == ErrorCode.FORBIDDEN
+    unblock_person(username="bob", by=alice)
+    open_direct_room(username="bob", by=alice)

@@ -125,8 +125,8 @@ def test_the_list_costs_the_same_queries_for_10_and_100_rooms(alice: User, bob: 
             page = door.get("/rooms", limit=100)
         assert len(page["items"]) == (10 if more == 10 else 100)
         counts.append(len([query for query in queries if query["sql"].startswith("SELECT")]))
-    # Who calls, and the rooms.
-    assert counts == [2, 2]
+    # Who calls, the rooms, and whom the caller blocks.
+    assert counts == [3, 3]
 
 
 def test_figures_come_from_redis(alice: User, bob: User, store: Any) -> None:

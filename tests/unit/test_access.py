@@ -1,5 +1,7 @@
 """What a web process knows of people's rights: kept, and forgotten, when somebody's rights may have changed."""
 
+from unittest.mock import AsyncMock
+
 import pytest
 from django.db import OperationalError
 
@@ -43,3 +45,51 @@ async def test_any_other_change_is_asked_of_postgresql(answers: list[RoomAccess]
     cache.invalidate(ALICE, room, "kicked")
     with pytest.raises(OperationalError):
         await cache.require_member(ALICE, ROOM)
+
+
+# Block lists
+
+
+@pytest.fixture
+def lists(monkeypatch: pytest.MonkeyPatch) -> list[frozenset[str]]:
+    """The block lists that PostgreSQL answers with, in turn."""
+    lists: list[frozenset[str]] = []
+    monkeypatch.setattr(access, "in_database", lambda read: AsyncMock(side_effect=lambda *_: lists.pop(0)))
+    return lists
+
+
+async def test_a_block_list_is_read_once_and_again_when_it_has_changed(lists: list[frozenset[str]]) -> None:
+    """Until it is read again, the former one holds: nothing of a blocked person slips through meanwhile."""
+    cache = AccessCache()
+    cache.listen(ALICE, lambda room, reason: None)
+    lists += [frozenset({"bob"}), frozenset()]
+    for _ in range(2):
+        await cache.read_blocks(ALICE)
+    cache.invalidate(ALICE, None, "blocks")
+    assert cache.blocked(ALICE) == {"bob"}
+    await cache.read_blocks(ALICE, again=True)
+    assert cache.blocked(ALICE) == frozenset() and lists == []
+
+
+async def test_a_block_list_that_changed_while_it_was_read_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = AccessCache()
+    cache.listen(ALICE, lambda room, reason: None)
+    answers = [frozenset({"bob"}), frozenset({"bob", "carol"})]
+
+    async def read(user: int) -> frozenset[str]:
+        if len(answers) == 2:
+            cache.invalidate(ALICE, None, "blocks")
+        return answers.pop(0)
+
+    monkeypatch.setattr(access, "in_database", lambda _: read)
+    await cache.read_blocks(ALICE)
+    assert cache.blocked(ALICE) == {"bob", "carol"}
+
+
+async def test_another_block_list_takes_no_known_right_away(answers: list[RoomAccess]) -> None:
+    cache = AccessCache()
+    cache.listen(ALICE, lambda room, reason: None)
+    answers.append(MEMBER)
+    await cache.require_member(ALICE, ROOM)
+    cache.invalidate(ALICE, None, "blocks")
+    assert await cache.require_member(ALICE, ROOM) == MEMBER

@@ -20,6 +20,7 @@ from accounts.models import AccessChange
 from messaging.access import GRACE
 from messaging.models import Message
 from rooms.models import MODERATING, Membership, Room
+from rooms.moderation_log import Action, record_action
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +81,11 @@ def apply_changes(changes: Sequence[Change], *, epoch: int) -> list[Message]:
             continue
         if _apply(change, target, epoch):
             changed[target.pk] = target
+            if change.by_id != target.sender_id:
+                record_action(
+                    Action.DELETE_MESSAGE, room=change.room, actor=change.by, subject=target.sender_name,
+                    message=change.target,
+                )  # fmt: skip
     if changed:
         _write(changed.values())
     return list(changed.values())

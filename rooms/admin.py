@@ -9,7 +9,7 @@ from django.http import HttpRequest
 
 from accounts.auth import caller
 from rooms import moderation, services
-from rooms.models import Ban, Membership, Room
+from rooms.models import Ban, Membership, ModerationEntry, Room
 
 
 @admin.register(Room)
@@ -49,14 +49,14 @@ class RoomAdmin(admin.ModelAdmin[Room]):
 
     def delete_model(self, request: HttpRequest, obj: Room) -> None:
         services.lock_rooms_step([obj.pk])
-        services.delete_room_step(obj)
+        services.delete_room_step(obj, by=caller(request))
 
     @transaction.atomic
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Room]) -> None:
         """Django's "delete selected" has no transaction of its own."""
         services.lock_rooms_step(queryset.values_list("pk", flat=True))
         for room in queryset:
-            services.delete_room_step(room)
+            services.delete_room_step(room, by=caller(request))
 
 
 class MembershipForm(forms.ModelForm[Membership]):
@@ -157,3 +157,23 @@ class BanAdmin(admin.ModelAdmin[Ban]):
         """Django's "delete selected" has no transaction of its own."""
         for ban in queryset.select_related("room", "user"):
             moderation.lift_step(ban, by=caller(request))
+
+
+@admin.register(ModerationEntry)
+class ModerationEntryAdmin(admin.ModelAdmin[ModerationEntry]):
+    """What happened is looked at, and not changed."""
+
+    list_display = ["created_at", "action", "actor", "subject", "room", "detail", "until", "reason"]
+    list_filter = ["action", "created_at"]
+    search_fields = ["=room", "actor", "subject"]
+    ordering = ["-pk"]
+    show_full_result_count = False
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: ModerationEntry | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: ModerationEntry | None = None) -> bool:
+        return False

@@ -19,7 +19,7 @@ from events.envelope import time_text
 from events.schemas import Text
 from rooms import blocks, direct, moderation, services
 from rooms.figures import RoomFigures
-from rooms.models import Ban, Block, Membership, Room, RoomQuerySet
+from rooms.models import Ban, Block, Membership, ModerationEntry, Room, RoomQuerySet
 from rooms.rights import no_room, require_moderator, require_reader
 
 router = Router(auth=authenticated, tags=["rooms"])
@@ -29,9 +29,13 @@ MAX_PAGE = 200
 Row = TypeVar("Row", bound=Model)
 
 
-class RoomQuery(Schema):
-    q: Text | None = None
+class PlaceQuery(Schema):
     after: str | None = None
+    limit: int = 100
+
+
+class RoomQuery(PlaceQuery):
+    q: Text | None = None
     limit: int = 50
 
 
@@ -108,6 +112,24 @@ class BanPage(Schema):
     next: str | None
 
 
+class EntryOut(Schema):
+    """`subject` null: the act was about the room. `detail`: the new role or name."""
+
+    action: str
+    actor: str
+    subject: str | None
+    message: str | None
+    detail: str | None
+    until: str | None
+    reason: str
+    time: str
+
+
+class EntryPage(Schema):
+    items: list[EntryOut]
+    next: str | None
+
+
 class BlockOut(Schema):
     user: str
     created: str
@@ -118,25 +140,15 @@ class BlockPage(Schema):
     next: str | None
 
 
-class PlaceQuery(Schema):
-    after: str | None = None
-    limit: int = 100
-
-
 @router.get("/rooms", response=RoomPage)
 def list_rooms(request: HttpRequest, query: Annotated[RoomQuery, Query()]) -> RoomPage:
     """The rooms that I may see, newest first; `q` is a part of the name."""
-    if not 1 <= query.limit <= MAX_PAGE:
-        raise ChatError(ErrorCode.INVALID, f"limit goes from 1 to {MAX_PAGE}.")
     user = caller(request)
     rooms = _rooms(user.pk)
     if query.q:
         rooms = rooms.named_like(query.q, user=user.pk)
-    if query.after:
-        rooms = rooms.filter(pk__lt=_read_cursor(query.after))
-    page = list(rooms.order_by("-pk")[: query.limit + 1])
-    more, page = len(page) > query.limit, page[: query.limit]
-    return RoomPage(items=_show(page, user), next=_cursor(page[-1].pk) if more else None)
+    page, next = _page(rooms, query, newest_first=True)
+    return RoomPage(items=_show(page, user), next=next)
 
 
 @router.post("/rooms", response={201: RoomOut})
@@ -236,6 +248,16 @@ def lift_ban(request: HttpRequest, room_id: int, username: str) -> Status[None]:
     return Status(204, None)
 
 
+@router.get("/rooms/{int:room_id}/log", response=EntryPage)
+def list_entries(request: HttpRequest, room_id: int, query: Annotated[PlaceQuery, Query()]) -> EntryPage:
+    """What those who lead a room did there, newest first, for its owner and moderators. Who reported what stays with
+    the operator: it may be about one of them."""
+    require_moderator(room_id, caller(request))
+    entries = ModerationEntry.objects.filter(room=room_id).exclude(action=ModerationEntry.Action.REPORT)
+    page, next = _page(entries, query, newest_first=True)
+    return EntryPage(items=[_entry(row) for row in page], next=next)
+
+
 @router.get("/me/blocks", response=BlockPage)
 def list_blocks(request: HttpRequest, query: Annotated[PlaceQuery, Query()]) -> BlockPage:
     """Whose words are hidden from me."""
@@ -256,13 +278,14 @@ def unblock_person(request: HttpRequest, username: str) -> Status[None]:
     return Status(204, None)
 
 
-def _page(rows: QuerySet[Row], query: PlaceQuery) -> tuple[list[Row], str | None]:
+def _page(rows: QuerySet[Row], query: PlaceQuery, *, newest_first: bool = False) -> tuple[list[Row], str | None]:
     """The rows behind the cursor in the order in which they were made, and the cursor of the next page."""
     if not 1 <= query.limit <= MAX_PAGE:
         raise ChatError(ErrorCode.INVALID, f"limit goes from 1 to {MAX_PAGE}.")
     if query.after:
-        rows = rows.filter(pk__gt=_read_cursor(query.after))
-    page = list(rows.order_by("pk")[: query.limit + 1])
+        place = _read_cursor(query.after)
+        rows = rows.filter(pk__lt=place) if newest_first else rows.filter(pk__gt=place)
+    page = list(rows.order_by("-pk" if newest_first else "pk")[: query.limit + 1])
     more, page = len(page) > query.limit, page[: query.limit]
     return page, _cursor(page[-1].pk) if more else None
 
@@ -330,6 +353,19 @@ def _ban(row: Ban) -> BanOut:
         until=time_text(row.until) if row.until else None,
         reason=row.reason,
         created=time_text(row.created_at),
+    )
+
+
+def _entry(row: ModerationEntry) -> EntryOut:
+    return EntryOut(
+        action=row.action,
+        actor=row.actor,
+        subject=row.subject or None,
+        message=str(row.message) if row.message else None,
+        detail=row.detail or None,
+        until=time_text(row.until) if row.until else None,
+        reason=row.reason,
+        time=time_text(row.created_at),
     )
 
 

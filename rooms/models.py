@@ -191,3 +191,38 @@ class Block(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user} blocks {self.blocked}"
+
+
+class ModerationEntry(models.Model):
+    """Somebody who leads a room, or storage in that person's name, has acted. Written in the transaction of the act by
+    `rooms.moderation_log`, and never changed; people and rooms are named, since the entry outlives them."""
+
+    class Action(models.TextChoices):
+        ADD = "add"
+        KICK = "kick"
+        BAN = "ban"
+        LIFT = "lift"
+        MUTE = "mute"
+        UNMUTE = "unmute"
+        ROLE = "role"
+        HAND_OVER = "hand_over"
+        RENAME = "rename"
+        DELETE_ROOM = "delete_room"
+        DELETE_MESSAGE = "delete_message"
+        REPORT = "report"
+
+    action = models.CharField(max_length=14, choices=Action.choices)
+    room = models.BigIntegerField(db_index=True)
+    actor = models.CharField(max_length=20)
+    subject = models.CharField(max_length=20, blank=True, help_text="The person acted on; empty: the room.")
+    message = models.UUIDField(null=True)
+    detail = models.CharField(max_length=MAX_NAME, blank=True, help_text="The new role or name, or the last name.")
+    until = models.DateTimeField(null=True)
+    reason = models.CharField(max_length=MAX_REASON, blank=True)
+    created_at = models.DateTimeField(db_default=Now(), db_index=True)
+
+    class Meta:
+        verbose_name_plural = "moderation log"
+
+    def __str__(self) -> str:
+        return f"{self.actor}: {self.action} {self.subject} in room {self.room}"

@@ -2,6 +2,7 @@
 function per use case, and `…_step` functions for the admin, whose own transaction holds row and outbox row."""
 
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
@@ -12,6 +13,7 @@ from accounts.models import User
 from accounts.services import record_access_change
 from events.schemas import EventType
 from rooms.models import Ban, Membership, clean_reason
+from rooms.moderation_log import Action, record_action
 from rooms.rights import find_member, find_person, lock_room, require_power, require_role
 from rooms.services import record_room_state, remove_member_step
 
@@ -86,10 +88,12 @@ def set_role_step(membership: Membership, role: str, *, by: User) -> None:
         raise ChatError(ErrorCode.CONFLICT, "A room keeps its owner: hand it over by making somebody else the owner.")
     if role == Role.OWNER:
         _hand_over(membership)
+        _record(Action.HAND_OVER, membership, by)
     else:
         membership.role = role
         membership.save(update_fields=["role"])
         record_access_change(user=membership.user, room_id=membership.room.pk, reason="role")
+        _record(Action.ROLE, membership, by, detail=role)
 
 
 def set_mute_step(membership: Membership, until: datetime | None, *, by: User) -> None:
@@ -99,6 +103,7 @@ def set_mute_step(membership: Membership, until: datetime | None, *, by: User) -
     membership.muted_until = until
     membership.save(update_fields=["muted_until"])
     record_access_change(user=membership.user, room_id=membership.room.pk, reason="role")
+    _record(Action.UNMUTE if until is None else Action.MUTE, membership, by, until=until)
 
 
 def ban_step(ban: Ban, *, by: User) -> None:
@@ -111,10 +116,12 @@ def ban_step(ban: Ban, *, by: User) -> None:
         record_access_change(user=user, room_id=room.pk, reason="banned")
     else:
         remove_member_step(membership, reason="banned", by=by)
+    _record(Action.BAN, ban, by, until=ban.until, reason=ban.reason)
 
 
 def lift_step(ban: Ban, *, by: User) -> None:
     """Delete a ban. Nobody has to be told: that somebody is banned is asked anew each time."""
+    _record(Action.LIFT, ban, by)
     ban.delete()
 
 
@@ -133,6 +140,10 @@ def _hand_over(membership: Membership) -> None:
     # In one order, so that two who hand rooms to each other do not wait for each other.
     for user in sorted((former.user, membership.user), key=lambda user: user.pk):
         record_access_change(user=user, room_id=room.pk, reason="role")
+
+
+def _record(action: Action, about: Membership | Ban, by: User, **details: Any) -> None:
+    record_action(action, room=about.room.pk, actor=by.username, subject=about.user.username, **details)
 
 
 def _require_valid_role(role: str) -> None:

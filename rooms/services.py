@@ -15,6 +15,7 @@ from events.schemas import EventType
 from events.topics import Topic
 from outbox.services import record_event
 from rooms.models import Ban, Membership, Room, clean_name
+from rooms.moderation_log import Action, record_action
 from rooms.rights import (
     find_and_lock,
     find_member,
@@ -62,7 +63,7 @@ def delete_room(*, room_id: int, by: User) -> None:
     """Raises `ChatError` `not_found`, `forbidden` (the owner deletes)."""
     room = lock_room(room_id, by)
     require_role(room, by, Role.OWNER)
-    delete_room_step(room)
+    delete_room_step(room, by=by)
 
 
 @transaction.atomic(durable=True)
@@ -93,7 +94,7 @@ def leave_room(*, room_id: int, user: User) -> None:
     if membership.role != Role.OWNER:
         remove_member_step(membership, reason="left")
     elif room.memberships.count() == 1:
-        delete_room_step(room)
+        delete_room_step(room, by=user)
     else:
         raise ChatError(ErrorCode.CONFLICT, "Hand the room over to another member first.")
 
@@ -165,6 +166,7 @@ def save_room_step(room: Room, *, by: User) -> None:
     """Save a renamed room and say so, in its log and to the room list."""
     room.save(update_fields=["name"])
     record_room_state(room, EventType.ROOM_UPDATED)
+    record_action(Action.RENAME, room=room.pk, actor=by.username, detail=room.name)
     _record_notice(room, "renamed", name=room.name, by=by.username)
 
 
@@ -174,13 +176,14 @@ def lock_rooms_step(room_ids: Iterable[int]) -> None:
     list(locked.values_list("pk"))
 
 
-def delete_room_step(room: Room) -> None:
+def delete_room_step(room: Room, *, by: User) -> None:
     """Delete a room with all that was said; its members' sockets are told."""
     pk = room.pk
     # In one order, so that two deletions with common members do not wait for each other.
     members = list(User.objects.filter(memberships__room=room).order_by("pk"))
     for member in members:
         record_access_event(user=member, room_id=pk, reason="deleted")
+    record_action(Action.DELETE_ROOM, room=pk, actor=by.username, detail=room.name)
     _record_state(room, EventType.ROOM_DELETED, {"id": pk, "kind": room.kind})
     room.delete()
     record_access_rows(members, room_id=pk, reason="deleted")
@@ -193,6 +196,8 @@ def add_member_step(room: Room, user: User, *, reason: str, by: User | None = No
     )
     if added:
         record_access_change(user=user, room_id=room.pk, reason=reason)
+        if by is not None:
+            record_action(Action.ADD, room=room.pk, actor=by.username, subject=user.username)
         _announce(room, "member_joined", user=user, by=by)
     return added
 
@@ -202,6 +207,8 @@ def remove_member_step(membership: Membership, *, reason: str, by: User | None =
     room, user = membership.room, membership.user
     membership.delete()
     record_access_change(user=user, room_id=room.pk, reason=reason)
+    if reason == "kicked" and by is not None:
+        record_action(Action.KICK, room=room.pk, actor=by.username, subject=user.username)
     _announce(room, "member_left" if reason == "left" else "member_removed", user=user, by=by)
 
 

@@ -15,7 +15,7 @@ from accounts.models import AccessChange, User
 from accounts.tokens import issue_token
 from outbox.models import OutboxEvent
 from rooms import services
-from rooms.models import Membership, Room
+from rooms.models import Membership, ModerationEntry, Room
 from tests.integration.people_support import PASSWORD, make_person, types_of
 
 # With real transactions: inside `TestCase` a step outside of one would pass unseen.
@@ -194,8 +194,8 @@ def test_no_event_no_deletion(admin: Client, monkeypatch: pytest.MonkeyPatch) ->
     rooms = [services.create_room(owner=owner, name=str(number), kind="public") for number in range(2)]
     delete = services.delete_room_step
 
-    def fail(room: Room) -> None:
-        delete(room)
+    def fail(room: Room, *, by: User) -> None:
+        delete(room, by=by)
         if not Room.objects.filter(pk__in=[room.pk for room in rooms]).exists():
             raise ZeroDivisionError
 
@@ -257,6 +257,19 @@ def test_banning_and_lifting(admin: Client) -> None:
     assert admin.post(reverse("admin:rooms_ban_add"), {"room": room.pk, "user": alice.pk}).status_code == 200
     run_action(admin, "rooms_ban", "delete_selected", ban)
     assert not room.bans.exists()
+
+
+def test_the_moderation_log_is_read_only(admin: Client) -> None:
+    """What the admin does stands in it too."""
+    room = services.create_room(owner=make_person("alice"), name="x", kind="public")
+    post(admin, "rooms_ban_add", room=room.pk, user=make_person("bob").pk)
+    entry = ModerationEntry.objects.get()
+    assert (entry.action, entry.actor, entry.subject) == ("ban", "root", "bob")
+    page = admin.get(reverse("admin:rooms_moderationentry_changelist"), {"q": "bob", "action__exact": "ban"})
+    assert page.status_code == 200 and "bob" in page.text
+    assert admin.get(reverse("admin:rooms_moderationentry_change", args=[entry.pk])).status_code == 200
+    for view, args in (("add", []), ("delete", [entry.pk])):
+        assert admin.post(reverse(f"admin:rooms_moderationentry_{view}", args=args)).status_code == 403
 
 
 @pytest.mark.parametrize("model", ["accounts_user", "rooms_room", "rooms_membership", "rooms_ban"])

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from django.conf import settings
@@ -30,7 +30,7 @@ from messaging.sending import send_message
 from messaging.single_flight import SingleFlight
 from messaging.storage import MessageStorage
 from rooms.figures import RoomFigures, last_message_key
-from rooms.models import Membership, Room
+from rooms.models import Membership, ModerationEntry, Room
 from rooms.services import create_room, join_room
 from tests.integration.people_support import make_person
 
@@ -185,6 +185,19 @@ def test_who_moderates_may_delete_and_in_a_direct_room_nobody_does(
     log.delete(message, carol)
     log.store()
     assert (log.row(message).text == "", log.row(message).deleted_by) == (gone, "carol" if gone else "")
+    entries = ModerationEntry.objects.values_list("action", "actor", "subject", "room", "message")
+    assert list(entries) == [("delete_message", "carol", "bob", log.room.pk, UUID(message))] * gone
+
+
+def test_only_what_is_somebody_elses_makes_an_entry_in_the_moderation_log(log: Log, bob: User):
+    """Also when it is deleted twice, it makes one."""
+    mine, his = log.say(bob, "mine"), log.say(bob, "his")
+    log.delete(mine, bob)
+    log.delete(his, log.room.owner)
+    log.store()
+    log.delete(his, log.room.owner)
+    log.store()
+    assert list(ModerationEntry.objects.values_list("message", flat=True)) == [UUID(his)]
 
 
 def test_a_deletion_counts_when_the_right_was_lost_only_after_it(log: Log, bob: User):

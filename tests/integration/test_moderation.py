@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 from django.conf import settings as project
+from django.db import transaction
+from django.db.transaction import TransactionManagementError
 from django.utils import timezone
 
 from accounts.cache import Entry, VersionedCache
@@ -14,7 +16,8 @@ from accounts.models import User
 from messaging.access import read_access, require_unmuted
 from rooms import moderation, services
 from rooms.figures import last_message_key
-from rooms.models import Ban, Membership, Room
+from rooms.models import Ban, Membership, ModerationEntry, Room
+from rooms.moderation_log import record_action
 from rooms.rights import require_reader
 from tests.integration.people_support import Door, at_once, make_person, refused, types_of
 from tests.integration.test_rooms_services import changes_of, code_of, make_room, members_of
@@ -227,3 +230,76 @@ def test_bans_over_rest(room: Room, people: dict[str, User]) -> None:
     assert refused(door, door.call("DELETE", f"{path}/bans/member")) == (404, "not_found")
     Ban.objects.update(until=timezone.now() - HOUR)
     assert door.get(f"{path}/bans")["items"] == []
+
+
+# The log
+
+
+def entries() -> list[tuple[str, str, str, str]]:
+    return list(ModerationEntry.objects.order_by("pk").values_list("action", "actor", "subject", "detail"))
+
+
+def test_every_act_of_those_who_lead_a_room_is_in_the_log(people: dict[str, User]) -> None:
+    """What people do to themselves is not."""
+    owner, stranger, soon = people["owner"], people["stranger"], timezone.now() + HOUR
+    room = make_room(owner, people["member"], stranger, kind="private")
+    act = {"room_id": room.pk, "by": owner}
+    services.leave_room(room_id=room.pk, user=stranger)
+    moderation.change_member(username="member", muted_until=soon, **act)
+    moderation.change_member(username="member", unmute=True, **act)
+    moderation.change_member(username="member", role="moderator", **act)
+    services.rename_room(name="New", **act)
+    services.remove_member(username="member", **act)
+    moderation.ban_person(username="member", until=soon, reason="spam", **act)
+    moderation.lift_ban(username="member", **act)
+    services.add_member(username="other", **act)
+    moderation.change_member(username="other", role="owner", **act)
+    services.delete_room(room_id=room.pk, by=people["other"])
+    assert entries() == [
+        ("add", "owner", "member", ""),
+        ("add", "owner", "stranger", ""),
+        ("mute", "owner", "member", ""),
+        ("unmute", "owner", "member", ""),
+        ("role", "owner", "member", "moderator"),
+        ("rename", "owner", "", "New"),
+        ("kick", "owner", "member", ""),
+        ("ban", "owner", "member", ""),
+        ("lift", "owner", "member", ""),
+        ("add", "owner", "other", ""),
+        ("hand_over", "owner", "other", ""),
+        ("delete_room", "other", "", "New"),
+    ]
+    ban = ModerationEntry.objects.get(action="ban")
+    assert (ban.room, ban.until, ban.reason) == (room.pk, soon, "spam")
+
+
+def test_what_is_refused_is_not_in_the_log(room: Room, people: dict[str, User]) -> None:
+    before = entries()
+    code_of(partial(moderation.ban_person, room_id=room.pk, username="owner", by=people["moderator"]))
+    assert entries() == before
+
+
+def test_an_entry_belongs_into_the_transaction_of_its_act() -> None:
+    with pytest.raises(TransactionManagementError):
+        record_action(ModerationEntry.Action.KICK, room=1, actor="alice")
+
+
+def test_the_log_over_rest_is_for_those_who_lead_the_room(room: Room, people: dict[str, User]) -> None:
+    """Newest first, page by page, without who reported what."""
+    moderation.ban_person(room_id=room.pk, username="member", by=people["moderator"], reason="spam")
+    with transaction.atomic():
+        record_action(ModerationEntry.Action.REPORT, room=room.pk, actor="member", subject="moderator")
+    door, path = Door(token_of=people["moderator"]), f"/rooms/{room.pk}/log"
+    page = door.get(path, limit=1)
+    assert page["items"][0].pop("time") and page["items"] == [
+        {"action": "ban", "actor": "moderator", "subject": "member", "message": None, "detail": None, "until": None,
+         "reason": "spam"}
+    ]  # fmt: skip
+    rest = door.get(path, after=page["next"])
+    assert [(entry["action"], entry["subject"]) for entry in rest["items"]] == [
+        ("role", "other"),
+        ("role", "moderator"),
+    ]
+    for name, code in (("member", "forbidden"), ("stranger", "forbidden")):
+        other = Door(token_of=people[name])
+        assert refused(other, other.get(path)) == (403, code)

@@ -18,6 +18,7 @@ DOORS = {
     "Room": ["rooms/services.py", "rooms/moderation.py", "messaging/storage.py"],
     "Membership": ["rooms/services.py", "rooms/moderation.py"],
     "Ban": ["rooms/moderation.py"],
+    "ModerationEntry": ["rooms/moderation_log.py"],
     "Block": ["rooms/blocks.py"],
     "OutboxEvent": ["outbox/services.py", "outbox/rows.py"],
     "Message": ["messaging/storage.py", "messaging/changes.py", "messaging/retention.py"],

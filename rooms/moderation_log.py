@@ -1,0 +1,23 @@
+"""The moderation log: who did what to whom, in which room, and why."""
+
+from datetime import datetime
+from uuid import UUID
+
+from django.db import transaction
+
+from rooms.models import ModerationEntry
+
+Action = ModerationEntry.Action
+
+
+def record_action(
+    action: Action, *, room: int, actor: str, subject: str = "", message: UUID | None = None, detail: str = "",
+    until: datetime | None = None, reason: str = "",
+) -> None:  # fmt: skip
+    """Write an entry in the transaction of the act; `actor` and `subject` are user ids. Raises outside of one."""
+    if not transaction.get_connection().in_atomic_block:
+        raise transaction.TransactionManagementError("An act and its entry belong into one transaction.")
+    ModerationEntry.objects.create(
+        action=action, room=room, actor=actor, subject=subject, message=message, detail=detail, until=until,
+        reason=reason,
+    )  # fmt: skip

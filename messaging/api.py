@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from typing import Annotated, Any
+from uuid import UUID
 
 from asgiref.sync import async_to_sync
 from confluent_kafka import KafkaException
@@ -13,18 +14,20 @@ from ninja import Query, Router, Schema, Status
 from accounts.auth import authenticated, caller
 from accounts.errors import ChatError, ErrorCode
 from events.envelope import time_text
+from events.schemas import Text
 from kafka_layer import LayerError
-from messaging import history, protocol
+from messaging import history, protocol, reports
 from messaging.access import read_access, require_unmuted
 from messaging.cursor import Cursor
 from messaging.frames import frame_of_row
 from messaging.history import MAX_PAGE, Blocked, Page
 from messaging.hub import get_hub
 from messaging.log import RoomLog
+from messaging.models import Report
 from messaging.protocol import SendFrame
 from messaging.sending import require_rate, send_message
 from rooms.models import Block
-from rooms.rights import require_reader
+from rooms.rights import require_moderator, require_reader
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +82,42 @@ def post_message(request: HttpRequest, room_id: int, message: MessageIn) -> Stat
         reply_to=checked.reply_to,
     )
     return Status(201, frame)
+
+
+class NewReport(Schema):
+    reason: Text
+
+
+class ReportOut(Schema):
+    """A message as it is now, and why somebody has reported it; who that was, the operator knows."""
+
+    message: dict[str, Any]
+    reason: str
+    created: str
+
+
+class ReportPage(Schema):
+    items: list[ReportOut]
+
+
+@router.post("/rooms/{int:room_id}/messages/{uuid:message}/report", response={204: None})
+def report_message(request: HttpRequest, room_id: int, message: UUID, report: NewReport) -> Status[None]:
+    """Tell those who lead the room, and the operator, of a message; once a person and message."""
+    reports.report_message(room_id=room_id, message=message, by=caller(request), reason=report.reason)
+    return Status(204, None)
+
+
+@router.get("/rooms/{int:room_id}/reports", response=ReportPage)
+def list_reports(request: HttpRequest, room_id: int) -> ReportPage:
+    """The newest reports of messages that are still there, for the room's owner and moderators."""
+    require_moderator(room_id, caller(request))
+    rows = Report.objects.open_in(room_id).select_related("message").order_by("-pk")[:MAX_PAGE]
+    return ReportPage(
+        items=[
+            ReportOut(message=frame_of_row(row.message), reason=row.reason, created=time_text(row.created_at))
+            for row in rows
+        ]
+    )
 
 
 async def _send(message: SendFrame, user: int, username: str) -> Cursor:

@@ -5,10 +5,11 @@ from typing import Self
 from django.conf import settings
 from django.db import models
 from django.db.models import F, Func, Value
+from django.db.models.functions import Now
 from django.db.models.lookups import GreaterThan, LessThan
 
 from messaging.cursor import Cursor
-from rooms.models import Room
+from rooms.models import MAX_REASON, Room
 
 
 class LogEpoch(models.Model):
@@ -135,3 +136,26 @@ class Message(models.Model):
         if self.changed_epoch is None or self.changed_offset is None:
             return None
         return Cursor(self.changed_epoch, self.partition, self.changed_offset)
+
+
+class ReportQuerySet(models.QuerySet["Report"]):
+    def open_in(self, room_id: int) -> Self:
+        """Reports of what still stands in a room: deleting the message settles them."""
+        return self.filter(message__room_id=room_id, message__deleted_at=None)
+
+
+class Report(models.Model):
+    """A person finds that a message should be looked at; once. Only `messaging.reports` writes these rows."""
+
+    message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="reports")
+    by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="reports")
+    reason = models.CharField(max_length=MAX_REASON)
+    created_at = models.DateTimeField(db_default=Now())
+
+    objects = ReportQuerySet.as_manager()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["message", "by"], name="reported_once")]
+
+    def __str__(self) -> str:
+        return f"{self.by} reports {self.message}"

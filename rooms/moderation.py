@@ -4,7 +4,6 @@ function per use case, and `…_step` functions for the admin, whose own transac
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
@@ -12,9 +11,9 @@ from accounts.errors import ChatError, ErrorCode
 from accounts.models import User
 from accounts.services import record_access_change
 from events.schemas import EventType
-from rooms.models import Ban, Membership, clean_reason
+from rooms.models import Ban, Membership
 from rooms.moderation_log import Action, record_action
-from rooms.rights import find_member, find_person, lock_room, require_power, require_role
+from rooms.rights import find_member, find_person, lock_room, require_power, require_role, valid_reason
 from rooms.services import record_room_state, remove_member_step
 
 Role = Membership.Role
@@ -39,7 +38,7 @@ def change_member(
         require_role(room, by, Role.OWNER)
         _require_valid_role(role)
     if muted_until is not None:
-        require_future(muted_until, "muted_until")
+        _require_future(muted_until, "muted_until")
     membership = find_member(room, username)
     if role is not None:
         set_role_step(membership, role, by=by)
@@ -56,12 +55,12 @@ def ban_person(*, room_id: int, username: str, by: User, until: datetime | None 
     room = lock_room(room_id, by)
     acting = require_role(room, by, Role.OWNER, Role.MODERATOR)
     if until is not None:
-        require_future(until, "until")
+        _require_future(until, "until")
     person = find_person(username)
     role = room.memberships.filter(user=person).values_list("role", flat=True).first()
     if role is not None:
         require_power(acting, role)
-    ban = Ban(room=room, user=person, by=by, until=until, reason=_valid_reason(reason))
+    ban = Ban(room=room, user=person, by=by, until=until, reason=valid_reason(reason))
     ban_step(ban, by=by)
     return ban
 
@@ -151,14 +150,7 @@ def _require_valid_role(role: str) -> None:
         raise ChatError(ErrorCode.INVALID, f"A role is one of {', '.join(Role.values)}.")
 
 
-def _valid_reason(reason: str) -> str:
-    try:
-        return clean_reason(reason)
-    except ValidationError as error:
-        raise ChatError(ErrorCode.INVALID, " ".join(error.messages)) from None
-
-
-def require_future(moment: datetime, name: str) -> None:
+def _require_future(moment: datetime, name: str) -> None:
     """Raise `ChatError` `invalid` unless the moment lies ahead, and not beyond what clocks can tell."""
     if not timezone.now() < moment < timezone.now() + LONGEST:
         raise ChatError(ErrorCode.INVALID, f"{name} lies in the future, and within 100 years.")

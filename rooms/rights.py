@@ -1,10 +1,11 @@
 """What people may do in rooms. Services ask with the room's row locked, so that the answer holds until they commit."""
 
+from django.core.exceptions import ValidationError
 from django.utils import timezone
 
 from accounts.errors import ChatError, ErrorCode
 from accounts.models import User
-from rooms.models import Ban, Membership, Room
+from rooms.models import Ban, Membership, Room, clean_reason
 
 Role = Membership.Role
 
@@ -82,3 +83,11 @@ def find_member(room: Room, username: str) -> Membership:
         raise ChatError(ErrorCode.NOT_FOUND, "That person is no member of this room.")
     membership.room = room
     return membership
+
+
+def valid_reason(reason: str) -> str:
+    """A reason as it is stored. Raises `ChatError` `invalid`."""
+    try:
+        return clean_reason(reason)
+    except ValidationError as error:
+        raise ChatError(ErrorCode.INVALID, " ".join(error.messages)) from None

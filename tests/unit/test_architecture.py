@@ -22,10 +22,18 @@ DOORS = {
     "Block": ["rooms/blocks.py"],
     "OutboxEvent": ["outbox/services.py", "outbox/rows.py"],
     "Message": ["messaging/storage.py", "messaging/changes.py", "messaging/retention.py"],
+    "Report": ["messaging/reports.py"],
     "PurgedPlace": ["messaging/retention.py"],
     "DeadLetterDecision": ["events/letter_box.py"],
 }
-RELATED = {"memberships": "Membership", "owned_rooms": "Room", "bans": "Ban", "blocks": "Block", "messages": "Message"}
+RELATED = {
+    "memberships": "Membership",
+    "owned_rooms": "Room",
+    "bans": "Ban",
+    "blocks": "Block",
+    "reports": "Report",
+    "messages": "Message",
+}
 VERBS = {"create", "get_or_create", "update_or_create", "save", "delete", "update", "bulk_create", "bulk_update"}
 WRITES = VERBS | {f"a{verb}" for verb in VERBS}
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from kafka_layer import LayerError
 from messaging import history, protocol, reports
 from messaging.access import read_access, require_unmuted
 from messaging.cursor import Cursor
+from messaging.database import in_database
 from messaging.frames import frame_of_row
 from messaging.history import MAX_PAGE, Blocked, Page
 from messaging.hub import get_hub
@@ -70,7 +72,7 @@ def post_message(request: HttpRequest, room_id: int, message: MessageIn) -> Stat
     user = caller(request)
     checked = protocol.parse_send(message.dict(), room_id)
     require_rate(get_hub().rate, user.pk)
-    require_unmuted(read_access(user.pk, room_id))
+    _require_speaker(user.pk, room_id)
     cursor = async_to_sync(_send)(checked, user.pk, user.username)
     frame = protocol.message(
         room=room_id,
@@ -121,7 +123,12 @@ def list_reports(request: HttpRequest, room_id: int) -> ReportPage:
 
 
 async def _send(message: SendFrame, user: int, username: str) -> Cursor:
-    return await send_message(await _started_log(), message, user=user, username=username)
+    may_speak = partial(in_database(_require_speaker), user, message.room)
+    return await send_message(await _started_log(), message, user=user, username=username, may_speak=may_speak)
+
+
+def _require_speaker(user: int, room: int) -> None:
+    require_unmuted(read_access(user, room))
 
 
 async def _started_log() -> RoomLog:

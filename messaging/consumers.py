@@ -240,9 +240,12 @@ class Visit:
         await self._end_stream(room)
         self._socket.post({"type": "unsubscribed", "id": id, "room": room})
 
-    async def _end_stream(self, room: int) -> None:
+    async def _end_stream(self, room: int, *, last_word: Frame | None = None) -> None:
         await self._subscription.leave(group_of(room))
         await self._subscription.leave(live_group(room))
+        if last_word is not None:
+            # Before the attendance, which waits for Redis.
+            self._socket.post(last_word)
         if room in self._rooms:
             self._rooms.discard(room)
             await self._hub.attendance.leave(room, self._username, self._session)
@@ -250,12 +253,18 @@ class Visit:
     async def _send(self, frame: Frame) -> None:
         message = protocol.parse_send(frame, protocol.require_room(frame))
         require_rate(self._hub.rate, self._user_id)
-        await self._hub.access.require_speaker(self._user_id, message.room)
         if message.retry:
             # Its look-up takes a while; messages behind it must not overtake it.
+            await self._hub.access.require_speaker(self._user_id, message.room)
             await self._deliver(message)
             return
         await self._in_flight.acquire()
+        try:
+            # Behind the wait for a free place: a right that was lost meanwhile is lost.
+            await self._hub.access.require_speaker(self._user_id, message.room)
+        except BaseException:
+            self._in_flight.release()
+            raise
         task = asyncio.create_task(self._deliver(message))
         self._sends.add(task)
         task.add_done_callback(self._delivered)
@@ -266,7 +275,10 @@ class Visit:
 
     async def _deliver(self, message: SendFrame) -> None:
         try:
-            cursor = await send_message(self._hub.log, message, user=self._user_id, username=self._username)
+            may_speak = partial(self._hub.access.require_speaker, self._user_id, message.room)
+            cursor = await send_message(
+                self._hub.log, message, user=self._user_id, username=self._username, may_speak=may_speak
+            )
         except ChatError as problem:
             self._socket.post_error(message.id, problem)
         else:
@@ -374,10 +386,9 @@ class Visit:
         except ChatError as problem:
             if problem.code == ErrorCode.UNAVAILABLE or room not in self._rooms:
                 return
-            await self._end_stream(room)
             # What ended a whole account's rights is no reason of a room's.
             reason = reason if reason in ROOM_REASONS else "kicked"
-            self._socket.post({"type": "removed", "room": room, "reason": reason})
+            await self._end_stream(room, last_word={"type": "removed", "room": room, "reason": reason})
 
     async def _show_in_list(self, room: int, type: str) -> None:
         """A private room appears in the list of somebody who was added to it; public ones are there already. The list

@@ -4,7 +4,7 @@ Whether the person may speak is checked by the caller (`messaging.access`).
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
 from accounts.errors import ChatError, ErrorCode
@@ -31,7 +31,9 @@ def require_rate(rate: MessageRate, user: int) -> None:
         raise ChatError(ErrorCode.RATE_LIMITED, detail, retry_after=max(1.0, wait))
 
 
-async def send_message(log: RoomLog, message: SendFrame, *, user: int, username: str) -> Cursor:
+async def send_message(
+    log: RoomLog, message: SendFrame, *, user: int, username: str, may_speak: Callable[[], Awaitable[object]]
+) -> Cursor:
     """Put a message into its room's log and return its cursor once all in-sync replicas have it.
 
     The record is produced before the first suspension unless `message.retry`, so calls that start in an order are
@@ -42,6 +44,7 @@ async def send_message(log: RoomLog, message: SendFrame, *, user: int, username:
         first = await _first_cursor(log, message, user=user)
         if first is not None:
             return first
+        await may_speak()
     envelope = message_envelope(message, sender=username, sender_id=user)
     return await publish(log, message.room, envelope)
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import uuid
 from collections.abc import Callable
+from time import monotonic
 from typing import Any, Self
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -21,6 +22,8 @@ class ChatClient:
         self.url = url.replace("http", "ws", 1) + "/ws"
         self.token = token
         self.frames: list[Frame] = []
+        # When each of them arrived, in monotonic seconds.
+        self.times: list[float] = []
         self._answers: dict[str, Frame] = {}
         self.close_code: int | None = None
         self._arrived = asyncio.Condition()
@@ -56,6 +59,7 @@ class ChatClient:
     async def _keep(self, frame: Frame) -> None:
         async with self._arrived:
             self.frames.append(frame)
+            self.times.append(monotonic())
             if frame["type"] in ANSWERS and "id" in frame:
                 self._answers.setdefault(frame["id"], frame)
             self._arrived.notify_all()

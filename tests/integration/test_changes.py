@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock
 from uuid import UUID, uuid4
 
 import pytest
@@ -276,7 +277,9 @@ async def test_a_resend_of_a_message_that_was_edited_meanwhile_is_the_same_messa
     await in_database(log.store)()
     forgetful: Any = ForgedRing(log.room, id="", by=bob)
     resend = SendFrame(id=message, room=log.room.pk, text="one", reply_to=None, retry=True)
-    assert await send_message(forgetful, resend, user=bob.pk, username="bob") == Cursor(EPOCH, 0, 0)
+    assert await send_message(forgetful, resend, user=bob.pk, username="bob", may_speak=AsyncMock()) == Cursor(
+        EPOCH, 0, 0
+    )
 
 
 async def test_a_resend_is_told_by_the_row_when_somebody_else_has_used_its_id_since(log: Log, alice: User, bob: User):
@@ -285,9 +288,9 @@ async def test_a_resend_is_told_by_the_row_when_somebody_else_has_used_its_id_si
     await in_database(log.store)()
     forged: Any = ForgedRing(log.room, id=message, by=alice)
     resend = SendFrame(id=message, room=log.room.pk, text="true", reply_to=None, retry=True)
-    assert await send_message(forged, resend, user=bob.pk, username="bob") == Cursor(EPOCH, 0, 0)
+    assert await send_message(forged, resend, user=bob.pk, username="bob", may_speak=AsyncMock()) == Cursor(EPOCH, 0, 0)
     with pytest.raises(ChatError) as caught:
-        await send_message(forged, resend, user=alice.pk, username="alice")
+        await send_message(forged, resend, user=alice.pk, username="alice", may_speak=AsyncMock())
     assert caught.value.code == ErrorCode.CONFLICT
 
 

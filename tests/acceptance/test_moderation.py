@@ -1,0 +1,157 @@
+"""What is done to somebody on one server holds on the other one within 2 s of the answer: nothing more is delivered,
+and nothing more is accepted. The test without a poller shows that no event is needed for it, and the one with Kafka
+standing still that no reader is."""
+
+import asyncio
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+import pytest
+
+from devstack import DevStack
+from messaging.consumers import MAX_IN_FLIGHT
+from tests.acceptance.chat import Chat, call, create_room
+from tests.acceptance.client import ChatClient, Frame
+from tests.acceptance.processes import wait_for
+from tests.acceptance.test_access import PROMISED, SLACK
+
+PACE = 0.1  # seconds between two messages of each
+WATCHED = PROMISED + 1  # seconds after the answer
+
+
+@dataclass(frozen=True)
+class Act:
+    kind: str
+    method: str
+    path: str
+    body: Any
+    removed: str | None  # the reason that the person is told
+    refusal: str  # of what the person says then
+
+
+ACTS = {
+    "kick": Act("public", "DELETE", "members", None, "kicked", "not_member"),
+    "removal from a private room": Act("private", "DELETE", "members", None, "kicked", "not_found"),
+    "ban": Act("public", "PUT", "bans", {"reason": "spam"}, "banned", "banned"),
+    "mute": Act("public", "PUT", "members", {"muted_until": "2099-01-01T00:00:00Z"}, None, "muted"),
+}
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """Two servers, an owner at the first and a member at the second, and the owner's room."""
+
+    first: str
+    second: str
+    owner: str
+    victim: str
+    name: str
+    room: int
+
+    def act(self, act: Act) -> None:
+        call(self.first, self.owner, act.method, f"/rooms/{self.room}/{act.path}/{self.name}", act.body)
+
+
+@pytest.fixture(scope="module")
+def meet(
+    chat_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[Act], Meeting]]:
+    """Arranges meetings on two servers that run on; no poller, and no event consumer."""
+    chat = Chat(chat_environment, tmp_path_factory.mktemp("moderation"))
+    first, second = chat.web("web1"), chat.web("web2")
+    people = iter(chat.tokens(20).items())
+
+    def meet(act: Act) -> Meeting:
+        (_, owner), (name, victim) = next(people), next(people)
+        wait_for(lambda: first.is_ready() and second.is_ready(), "both servers are ready")
+        room = create_room(first.url, owner, kind=act.kind)
+        if act.kind == "private":
+            call(first.url, owner, "PUT", f"/rooms/{room}/members/{name}")
+        return Meeting(first.url, second.url, owner, victim, name, room)
+
+    yield meet
+    chat.close()
+
+
+async def speak(client: ChatClient, room: int, until: float) -> None:
+    while monotonic() < until:
+        await client.send({"type": "send", "id": str(uuid.uuid4()), "room": room, "text": "hello"})
+        await asyncio.sleep(PACE)
+
+
+def moments(client: ChatClient, wanted: Callable[[Frame], bool]) -> list[float]:
+    return [at for frame, at in zip(client.frames, client.times, strict=True) if wanted(frame)]
+
+
+@pytest.mark.parametrize("name", ACTS)
+async def test_without_a_poller_nothing_is_delivered_or_accepted_later(meet: Callable[[Act], Meeting], name: str):
+    act, meeting = ACTS[name], meet(ACTS[name])
+    room = meeting.room
+    async with ChatClient(meeting.first, meeting.owner) as one, ChatClient(meeting.second, meeting.victim) as two:
+        for client in (one, two):
+            await client.subscribe(room)
+        speaking = [asyncio.create_task(speak(client, room, monotonic() + WATCHED + 1)) for client in (one, two)]
+        await two.until(lambda client: len(client.of_type("message")) > 5)
+        await asyncio.to_thread(meeting.act, act)
+        answered = monotonic()
+        await asyncio.gather(*speaking)
+        accepted = moments(two, lambda frame: frame["type"] == "ack")[-1] - answered
+        refused = moments(two, lambda frame: frame.get("code") == act.refusal)[0] - answered
+        delivered = moments(two, lambda frame: frame["type"] == "message")[-1] - answered
+        print(
+            f"\n{name}, no poller: last accepted {accepted:+.3f} s, last delivered {delivered:+.3f} s after the answer"
+        )
+        assert max(accepted, refused) < PROMISED + SLACK
+        if act.removed is None:
+            # Whoever is muted reads on.
+            assert delivered > PROMISED
+        else:
+            assert delivered < PROMISED + SLACK
+            assert two.of_type("removed") == [{"type": "removed", "room": room, "reason": act.removed}]
+
+
+@pytest.mark.parametrize("name", ACTS)
+async def test_while_kafka_stands_still_it_holds_all_the_same(
+    meet: Callable[[Act], Meeting], chat_stack: DevStack, name: str
+):
+    act, meeting = ACTS[name], meet(ACTS[name])
+    async with ChatClient(meeting.second, meeting.victim) as two:
+        await two.subscribe(meeting.room)
+        await asyncio.to_thread(chat_stack.pause, "kafka")
+        try:
+            await asyncio.to_thread(meeting.act, act)
+            answered = monotonic()
+            speaking = asyncio.create_task(speak(two, meeting.room, answered + PROMISED + 1))
+            if act.removed is not None:
+                await two.until(lambda client: client.of_type("removed"))
+            await two.until(lambda client: moments(client, lambda frame: frame.get("code") == act.refusal))
+            took = monotonic() - answered
+            await speaking
+        finally:
+            await asyncio.to_thread(chat_stack.resume, "kafka")
+        print(f"\n{name}, Kafka standing still: in force {took:.3f} s after the answer")
+        assert took < PROMISED + SLACK
+
+
+async def test_what_waits_for_its_turn_is_judged_when_it_comes(meet: Callable[[Act], Meeting], chat_stack: DevStack):
+    """A right that was lost while Kafka kept what stands before is lost."""
+    meeting = meet(ACTS["mute"])
+    async with ChatClient(meeting.second, meeting.victim) as two:
+        await two.subscribe(meeting.room)
+        await asyncio.to_thread(chat_stack.pause, "kafka")
+        try:
+            ids = [str(uuid.uuid4()) for _ in range(MAX_IN_FLIGHT + 5)]
+            for id in ids:
+                await two.send({"type": "send", "id": id, "room": meeting.room, "text": "hello"})
+            await asyncio.to_thread(meeting.act, ACTS["mute"])
+            async with ChatClient(meeting.second, meeting.victim) as again:
+                speaking = asyncio.create_task(speak(again, meeting.room, monotonic() + PROMISED))
+                await again.until(lambda client: moments(client, lambda frame: frame.get("code") == "muted"))
+                await speaking
+        finally:
+            await asyncio.to_thread(chat_stack.resume, "kafka")
+        answers = [(await two.answer(id)).get("code") for id in ids]
+        assert answers == [None] * MAX_IN_FLIGHT + ["muted"] * 5

@@ -28,6 +28,14 @@ MESSAGE = """INSERT INTO messaging_message
         (room_id, uid, kind, epoch, partition, "offset", sender_id, sender_name, text, time)
     VALUES (%s, %s, 'message', 0, 0, %s, %s, %s, 'words', now())"""
 
+CLEAN = [
+    "DELETE FROM messaging_report r USING messaging_message m WHERE m.id = r.message_id AND m.room_id = ANY(%s)",
+    "DELETE FROM messaging_message WHERE room_id = ANY(%s)",
+    "DELETE FROM rooms_membership WHERE room_id = ANY(%s)",
+    "DELETE FROM rooms_ban WHERE room_id = ANY(%s)",
+    "DELETE FROM rooms_room WHERE id = ANY(%s)",
+]
+
 
 class Scene:
     """A server, its people, and a new room for each cell of the table; nothing of one cell reaches another."""
@@ -43,11 +51,13 @@ class Scene:
         keys = dict(rows.fetchall())
         self._keys = {name: keys[username] for name, (username, _) in self.people.items()}
         self._offsets = count()
+        self._rooms: list[int] = []
 
     def room(self, kind: str, person: str) -> dict[str, Any]:
         """A room of this kind as the person meets it; what `filled` puts in the place of braces."""
         with self._database.transaction():
             (room,) = self._one(ROOM, kind, self._keys["owner"])
+            self._rooms.append(room)
             if kind == "direct":
                 self._join(room, "other", "member")
                 if person == "member":
@@ -78,6 +88,9 @@ class Scene:
         return self._database.execute(sql, parameters).fetchone()
 
     def close(self) -> None:
+        """Leave no rooms in the lists of other tests' people."""
+        for sql in CLEAN:
+            self._database.execute(sql, [self._rooms])
         self._database.close()
 
 
@@ -86,8 +99,8 @@ def scene(chat_environment: dict[str, str], tmp_path_factory: pytest.TempPathFac
     chat = Chat(chat_environment, tmp_path_factory.mktemp("permissions"))
     scene = Scene(chat)
     yield scene
-    scene.close()
     chat.close()
+    scene.close()
 
 
 def rest_answer(scene: Scene, action: Action, kind: str, person: str) -> str:

@@ -31,7 +31,7 @@ def test_people_edit_reply_and_delete_and_a_reload_shows_the_same(sign_up: SignU
         expect(page.locator(".message time").first).to_contain_text("edited")
 
     bob.get_by_role("button", name="Actions for “Hello”").click()
-    expect(bob.locator("#message-menu button:visible")).to_have_text(["Reply"])
+    expect(bob.locator("#message-menu button:visible")).to_have_text(["Reply", "Report", "Block the sender"])
     bob.keyboard.press("Escape")
     choose(owner, "Who is Helo?", "Delete")
     owner.get_by_role("button", name="Delete message").click()

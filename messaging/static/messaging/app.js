@@ -37,7 +37,7 @@ function enter(user) {
   const drafts = new Drafts(user);
   const changes = new Changes({ client });
   const status = new ConnectionView({ client });
-  const room = new RoomView({ user, client, rooms, changes, drafts });
+  const room = new RoomView({ user, client, rooms, changes, drafts, onOpen: (id) => go(id) });
   const list = new RoomListView({ rooms, onChoose: (id) => go(id) });
   new NewRoomView({ rooms, onCreated: (id) => go(id) });
 

@@ -29,3 +29,13 @@ export function tone(name) {
   for (const character of name) sum = (sum * 31 + character.codePointAt(0)) >>> 0;
   return `tone-${sum % TONES}`;
 }
+
+const EDGE = 8; // pixels that a menu keeps from the edges of the page
+
+/** Put an open menu below a button, or above it where there is no room; never over the edges. */
+export function placeAt(menu, at) {
+  const { offsetWidth: width, offsetHeight: height } = menu;
+  const below = at.bottom + height + EDGE < innerHeight;
+  menu.style.top = `${Math.max(EDGE, below ? at.bottom : at.top - height)}px`;
+  menu.style.left = `${Math.max(EDGE, Math.min(at.left, innerWidth - width - EDGE))}px`;
+}

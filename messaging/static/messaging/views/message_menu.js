@@ -1,33 +1,39 @@
 // What one can do with a message: a small menu at its button, and the question before it is deleted.
 
-const EDGE = 8; // pixels that the menu keeps from the edges of the page
+import { placeAt } from "./elements.js";
 
 export class MessageMenu {
   #menu = document.getElementById("message-menu");
   #reply = document.getElementById("reply-message");
   #edit = document.getElementById("edit-message");
   #delete = document.getElementById("delete-message");
+  #report = document.getElementById("report-message");
+  #block = document.getElementById("block-sender");
   #dialog = document.getElementById("delete-dialog");
   #rights;
   #handlers;
 
   /** `rights`: {mayEdit, mayDelete}, asked with a message; the handlers get it too. */
-  constructor({ mayEdit, mayDelete, onReply, onEdit, onDelete }) {
+  constructor({ mayEdit, mayDelete, onReply, onEdit, onDelete, onReport, onBlock }) {
     this.#rights = { mayEdit, mayDelete };
-    this.#handlers = { onReply, onEdit, onDelete };
+    this.#handlers = { onReply, onEdit, onDelete, onReport, onBlock };
     addEventListener("resize", () => this.#menu.matches(":popover-open") && this.#menu.hidePopover());
     document.getElementById("cancel-delete").onclick = () => this.#dialog.close();
   }
 
   open(message, button) {
-    const { onReply, onEdit, onDelete } = this.#handlers;
+    const { onReply, onEdit, onDelete, onReport, onBlock } = this.#handlers;
     this.#reply.onclick = () => this.#choose(() => onReply(message));
     this.#edit.onclick = () => this.#choose(() => onEdit(message));
     this.#delete.onclick = () => this.#choose(() => this.#ask(() => onDelete(message)));
+    this.#report.onclick = () => this.#choose(() => onReport(message));
+    this.#block.onclick = () => this.#choose(() => onBlock(message));
+    // One edits what is one's own, and reports the rest.
+    this.#report.hidden = this.#block.hidden = this.#rights.mayEdit(message);
     this.#edit.hidden = !this.#rights.mayEdit(message);
     this.#delete.hidden = !this.#rights.mayDelete(message);
     this.#menu.showPopover();
-    this.#place(button.getBoundingClientRect());
+    placeAt(this.#menu, button.getBoundingClientRect());
     this.#reply.focus();
   }
 
@@ -39,13 +45,5 @@ export class MessageMenu {
   #ask(work) {
     this.#dialog.querySelector("form").onsubmit = work;
     this.#dialog.showModal();
-  }
-
-  /** Below the button, or above it where there is no room; never over the edges. */
-  #place(at) {
-    const { offsetWidth: width, offsetHeight: height } = this.#menu;
-    const below = at.bottom + height + EDGE < innerHeight;
-    this.#menu.style.top = `${Math.max(EDGE, below ? at.bottom : at.top - height)}px`;
-    this.#menu.style.left = `${Math.max(EDGE, Math.min(at.left, innerWidth - width - EDGE))}px`;
   }
 }

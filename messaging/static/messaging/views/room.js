@@ -1,10 +1,17 @@
 // The open room: its head, its stream, what is being sent, and the message box.
 
+import { call } from "../rest.js";
 import { Stream } from "../stream.js";
 import { Composer } from "./composer.js";
+import { ConfirmView } from "./confirm.js";
 import { MessageMenu } from "./message_menu.js";
+import { RoomPanel } from "./room_panel.js";
 import { TimelineView } from "./timeline.js";
 
+const REPORT = {
+  title: "Report this message?", words: "Those who lead the room and the operator are told.", action: "Report", asks: true, needed: true,
+};
+const BLOCK = { words: "You will not see what this person says, anywhere. The person is not told.", action: "Block" };
 const KINDS = { public: "Public room", private: "Private room", direct: "Direct" };
 
 export class RoomView {
@@ -20,8 +27,10 @@ export class RoomView {
   #rooms;
   #timeline;
   #composer;
+  #panel;
 
-  constructor({ user, client, rooms, changes, drafts }) {
+  /** `onOpen` gets the id of a room to go to. */
+  constructor({ user, client, rooms, changes, drafts, onOpen }) {
     this.#user = user;
     this.#client = client;
     this.#rooms = rooms;
@@ -31,12 +40,27 @@ export class RoomView {
       onSend: (text, replyTo) => this.#timeline.pend(client.write(this.#room.id, text, replyTo?.id)),
       onEdit: (message, text) => changes.edit(message.room, message.id, text).catch(tell),
     });
+    const confirm = new ConfirmView();
+    // What blocked people said goes out of sight, or comes back.
+    this.#panel = new RoomPanel({ user, rooms, confirm, onOpen, onBlocks: () => this.#stream?.open() });
+    document.getElementById("open-panel").onclick = () => this.#panel.open(this.#room.id);
     const menu = new MessageMenu({
       mayEdit: (message) => message.sender === user,
       mayDelete: (message) => message.sender === user || this.#moderates(),
       onReply: (message) => this.#composer.reply(message),
       onEdit: (message) => this.#composer.edit(message),
       onDelete: (message) => changes.delete(message.room, message.id).catch(tell),
+      onReport: (message) =>
+        confirm.ask(REPORT, (reason) =>
+          call("POST", `/rooms/${message.room}/messages/${message.id}/report`, { reason }).then(
+            () => this.#timeline.say("The message was reported."),
+            (problem) => this.#timeline.warn(problem.message),
+          ),
+        ),
+      onBlock: ({ sender }) =>
+        confirm.ask({ ...BLOCK, title: `Block ${sender}?` }, () =>
+          this.#panel.block(sender).catch((problem) => this.#timeline.warn(problem.message)),
+        ),
     });
     this.#timeline = new TimelineView({
       user,
@@ -64,6 +88,7 @@ export class RoomView {
   show(room) {
     if ((room?.id ?? null) === (this.#room?.id ?? null)) return;
     this.#stream?.close();
+    this.#panel.close();
     this.#room = room;
     this.#here = null;
     this.#unread = 0;
@@ -100,6 +125,7 @@ export class RoomView {
 
   #added(frame) {
     this.#timeline.append(frame);
+    if (frame.type === "notice") this.#panel.refresh();
     if (frame.type === "message" && frame.sender !== this.#user) this.#unread += 1;
     this.#seen();
   }

@@ -131,7 +131,7 @@ def test_a_holder_killed_in_the_middle_of_a_batch_costs_nothing(start: Start, po
     assert repeats == {"read": 0, "acknowledged": 50}.get(point, repeats)
 
 
-@pytest.mark.timeout(120 + 15 * KILLS)
+@pytest.mark.timeout(300 + 15 * KILLS)
 def test_pollers_killed_at_random_moments_of_a_flow_lose_nothing_and_invent_nothing(start: Start) -> None:
     """5,000 rows flow, some transactions are rolled back, and whoever holds the lease dies again and again."""
     seed = random.randrange(10**6)
@@ -147,7 +147,7 @@ def test_pollers_killed_at_random_moments_of_a_flow_lose_nothing_and_invent_noth
                 Event().wait(chance.uniform(0, 1))
                 holder.kill()
                 holder = start(f"poller-{number}")
-            wait_for(lambda: len(flow.acknowledged) >= 5_000, "5,000 rows")
+            wait_for(lambda: len(flow.acknowledged) >= 5_000, "5,000 rows", deadline=180)
         events = committed()
         reader.read_all({event.id for event in events})
         wait_for(all_sent, "the marks")

@@ -1,4 +1,4 @@
-"""Import this before the models: benchmarks meet a real PostgreSQL of their own, in `.data/benchmark`."""
+"""Import this before the models: benchmarks meet a real PostgreSQL and Redis of their own, in `.data/benchmark`."""
 
 import os
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import django
 
 from devstack import DevStack
 
-STACK = DevStack(Path(__file__).resolve().parents[1] / ".data" / "benchmark", services=("postgres",))
+STACK = DevStack(Path(__file__).resolve().parents[1] / ".data" / "benchmark", services=("postgres", "redis"))
 
 os.environ.update({**DevStack(STACK.folder).addresses(), "SECRET_KEY": STACK.state.secret_key, "CHAT_EMBEDDED": "1"})
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatproject.settings")

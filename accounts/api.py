@@ -7,6 +7,7 @@ from ninja import Field, Router, Schema, Status
 
 from accounts import services
 from accounts.auth import authenticated, caller, check_credentials, confirm_password, require_csrf
+from accounts.bodies import Body
 from accounts.errors import ChatError, ErrorCode
 from accounts.models import User
 from accounts.tokens import DEFAULT_DAYS, MAX_DAYS, issue_token
@@ -17,23 +18,23 @@ router = Router(tags=["accounts"])
 BACKEND = "django.contrib.auth.backends.ModelBackend"
 
 
-class Credentials(Schema):
+class Credentials(Body):
     id: str = Field(max_length=80)
     password: str = Field(max_length=1024)
 
 
-class TokenRequest(Schema):
+class TokenRequest(Body):
     id: str | None = Field(None, max_length=80)
     password: str | None = Field(None, max_length=1024)
     days: int = Field(DEFAULT_DAYS, ge=1, le=MAX_DAYS)
 
 
-class PasswordChange(Schema):
+class PasswordChange(Body):
     old: str = Field(max_length=1024)
     new: str = Field(max_length=1024)
 
 
-class Password(Schema):
+class Password(Body):
     password: str = Field(max_length=1024)
 
 

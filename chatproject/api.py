@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from http import HTTPStatus
+from typing import Any
 
 import orjson
 from django.core.exceptions import RequestDataTooBig
@@ -12,13 +13,30 @@ from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 
 from accounts.api import router as accounts_router
+from accounts.bodies import BodyParser
 from accounts.errors import ChatError, ErrorCode
+from chatproject.openapi import PROBLEM, declare_problems
 from messaging.api import router as messaging_router
 from rooms.api import router as rooms_router
 
 logger = logging.getLogger(__name__)
 
-api = NinjaAPI(title="Chat", version="1", docs_url="/docs", openapi_url="/openapi.json", urls_namespace="api")
+
+class ChatAPI(NinjaAPI):
+    def get_openapi_schema(self, **options: Any) -> Any:
+        document = super().get_openapi_schema(**options)
+        declare_problems(document)
+        return document
+
+
+api = ChatAPI(
+    title="Chat",
+    version="1",
+    docs_url="/docs",
+    openapi_url="/openapi.json",
+    urls_namespace="api",
+    parser=BodyParser(),
+)
 api.add_router("", accounts_router)
 api.add_router("", rooms_router)
 api.add_router("", messaging_router)
@@ -48,9 +66,12 @@ def explain_plain_errors(get_response: Callable[[HttpRequest], HttpResponse]) ->
 
     def middleware(request: HttpRequest) -> HttpResponse:
         response = get_response(request)
-        is_plain = response.headers.get("Content-Type") != "application/problem+json"
+        is_plain = response.headers.get("Content-Type") != PROBLEM
         if request.path.startswith("/api/") and response.status_code in PLAIN_DETAILS and is_plain:
-            return problem(ChatError(CODES_BY_STATUS[response.status_code], PLAIN_DETAILS[response.status_code]))
+            answer = problem(ChatError(CODES_BY_STATUS[response.status_code], PLAIN_DETAILS[response.status_code]))
+            if "Allow" in response.headers:
+                answer["Allow"] = response["Allow"]
+            return answer
         return response
 
     return middleware
@@ -66,7 +87,7 @@ def problem(error: ChatError) -> HttpResponse:
         "code": error.code.value,
         "detail": error.detail,
     }
-    response = HttpResponse(status=status, content_type="application/problem+json")
+    response = HttpResponse(status=status, content_type=PROBLEM)
     if error.retry_after is not None:
         body["retry_after"] = error.retry_after
         response["Retry-After"] = str(max(1, round(error.retry_after)))
@@ -98,6 +119,8 @@ def _on_missing(request: HttpRequest, error: Http404) -> HttpResponse:
 
 @api.exception_handler(HttpError)
 def _on_http_error(request: HttpRequest, error: HttpError) -> HttpResponse:
+    if isinstance(error.__cause__, ChatError):
+        return problem(error.__cause__)
     code = CODES_BY_STATUS.get(error.status_code, ErrorCode.INTERNAL)
     return problem(ChatError(code, str(error)))
 

@@ -13,6 +13,7 @@ from django.utils import timezone
 from ninja import Query, Router, Schema, Status
 
 from accounts.auth import authenticated, caller
+from accounts.bodies import Body
 from accounts.errors import ChatError, ErrorCode
 from events.envelope import time_text
 from events.schemas import Text
@@ -45,7 +46,16 @@ class PageQuery(Schema):
     limit: int = 50
 
 
-@router.get("/rooms/{int:room_id}/messages")
+class MessagePage(Schema):
+    """`items`: `message` and `notice` frames, oldest first."""
+
+    items: list[dict[str, Any]]
+    before: str | None
+    after: str | None
+    stored: str | None
+
+
+@router.get("/rooms/{int:room_id}/messages", response=MessagePage)
 def get_messages(request: HttpRequest, room_id: int, query: Annotated[PageQuery, Query()]) -> dict[str, Any]:
     """A page of a room's history, oldest first: of a public room for anybody who is not banned, else for members."""
     user = caller(request).pk
@@ -59,7 +69,7 @@ def get_messages(request: HttpRequest, room_id: int, query: Annotated[PageQuery,
     }
 
 
-class MessageIn(Schema):
+class MessageIn(Body):
     id: str
     text: str
     reply_to: str | None = None
@@ -86,7 +96,7 @@ def post_message(request: HttpRequest, room_id: int, message: MessageIn) -> Stat
     return Status(201, frame)
 
 
-class NewReport(Schema):
+class NewReport(Body):
     reason: Text
 
 

@@ -10,9 +10,9 @@ from django.db.models import Count, Exists, F, IntegerField, Model, OuterRef, Qu
 from django.db.models.functions import Coalesce, Greatest
 from django.http import HttpRequest
 from ninja import Query, Router, Schema, Status
-from pydantic import AwareDatetime
 
 from accounts.auth import authenticated, caller
+from accounts.bodies import Body, Moment
 from accounts.errors import ChatError, ErrorCode
 from accounts.models import User
 from events.envelope import time_text
@@ -39,12 +39,12 @@ class RoomQuery(PlaceQuery):
     limit: int = 50
 
 
-class NewRoom(Schema):
+class NewRoom(Body):
     name: str
     kind: str = Room.Kind.PUBLIC
 
 
-class RoomName(Schema):
+class RoomName(Body):
     name: str
 
 
@@ -69,15 +69,15 @@ class RoomPage(Schema):
     next: str | None
 
 
-class DirectWith(Schema):
+class DirectWith(Body):
     user: str
 
 
-class MemberChange(Schema):
+class MemberChange(Body):
     """`muted_until`: null ends a mute, and left out nothing changes."""
 
     role: Text | None = None
-    muted_until: AwareDatetime | None = None
+    muted_until: Moment | None = None
 
 
 class MemberOut(Schema):
@@ -92,10 +92,10 @@ class MemberPage(Schema):
     next: str | None
 
 
-class NewBan(Schema):
+class NewBan(Body):
     """`until` null: for ever."""
 
-    until: AwareDatetime | None = None
+    until: Moment | None = None
     reason: Text = ""
 
 

@@ -5,7 +5,12 @@ import pytest
 
 from devstack import DevStack
 from tests.acceptance.chat import Chat
+from tests.fuzzing import SEED
 from tests.stack import FOLDER
+
+
+def pytest_report_header() -> str:
+    return f"fuzzed tests: FUZZ_SEED={SEED}"
 
 
 @pytest.fixture(scope="session")

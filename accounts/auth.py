@@ -8,6 +8,7 @@ from django.contrib.auth.backends import AllowAllUsersModelBackend
 from django.contrib.sessions.models import Session
 from django.core.cache import cache
 from django.http import HttpRequest
+from django.utils import timezone
 from ninja.security import APIKeyCookie, HttpBearer
 from ninja.utils import check_csrf
 
@@ -69,6 +70,14 @@ def user_for_token(token: str) -> User:
     return user
 
 
+def expiry_of(token: str) -> float:
+    """When a token that was good a moment ago expires, in seconds since 1970."""
+    try:
+        return read_token(token).expires
+    except InvalidToken:
+        return 0
+
+
 def require_csrf(request: HttpRequest) -> None:
     """For calls that set the session cookie before there is one; raise `ChatError` `forbidden`."""
     if check_csrf(request) is not None:
@@ -76,9 +85,9 @@ def require_csrf(request: HttpRequest) -> None:
 
 
 def session_is_alive(session_key: str) -> bool:
-    """Whether a session is still there: it goes when its person signs out, here or everywhere. Asks the table, since a
-    cache that was away when the session ended may know it still."""
-    return Session.objects.filter(session_key=session_key).exists()
+    """Whether a session is still there and has not expired: it goes when its person signs out, here or everywhere. Asks
+    the table, since a cache that was away when the session ended may know it still."""
+    return Session.objects.filter(session_key=session_key, expire_date__gt=timezone.now()).exists()
 
 
 def check_credentials(request: HttpRequest, username: str, password: str) -> User:

@@ -20,6 +20,7 @@ class InvalidToken(Exception):
 class TokenClaims(NamedTuple):
     user_id: int
     generation: int
+    expires: int  # seconds since 1970
 
 
 def issue_token(user: User, *, days: int = DEFAULT_DAYS) -> tuple[str, datetime]:
@@ -38,4 +39,4 @@ def read_token(token: str) -> TokenClaims:
         raise InvalidToken("This is no token of this server.") from None
     if expires < timezone.now().timestamp():
         raise InvalidToken("The token has expired.")
-    return TokenClaims(user_id, generation)
+    return TokenClaims(user_id, generation, expires)

@@ -69,8 +69,9 @@ def explain_plain_errors(get_response: Callable[[HttpRequest], HttpResponse]) ->
         is_plain = response.headers.get("Content-Type") != PROBLEM
         if request.path.startswith("/api/") and response.status_code in PLAIN_DETAILS and is_plain:
             answer = problem(ChatError(CODES_BY_STATUS[response.status_code], PLAIN_DETAILS[response.status_code]))
-            if "Allow" in response.headers:
-                answer["Allow"] = response["Allow"]
+            for name, value in response.headers.items():
+                if name not in {"Content-Length", "Content-Type"}:
+                    answer.headers.setdefault(name, value)
             return answer
         return response
 

@@ -3,13 +3,14 @@
 import logging
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 from asgiref.typing import ASGIReceiveCallable, ASGISendCallable
 from channels.auth import get_user
+from django.conf import settings
 from django.db import InterfaceError, OperationalError
+from django.http.request import split_domain_port, validate_host
 
-from accounts.auth import user_for_token
+from accounts.auth import expiry_of, user_for_token
 from accounts.errors import ChatError, ErrorCode
 from messaging.database import in_database
 
@@ -20,8 +21,8 @@ Scope = dict[str, Any]
 
 class Handshake:
     """Set `scope["user"]` to the person (None: nobody, or a void token), `scope["refusal"]` to the `ChatError` that
-    says why there is none, and `scope["session_key"]` (None with a token). Refuse a cookie's handshake from a foreign
-    page with HTTP 403.
+    says why there is none, `scope["session_key"]` (None with a token), and `scope["expires"]`, when a token does, in
+    seconds since 1970. Refuse a cookie's handshake from a foreign page with HTTP 403.
 
     A browser sends cookies with whatever page opens the socket (cross-site WebSocket hijacking, CWE-1385), so a
     cookie needs an Origin: one of `allowed_origins`, or the very host that the request names. A token is never sent
@@ -49,19 +50,23 @@ class Handshake:
             user, scope = None, {**scope, "refusal": away}
         person = user if user is not None and user.is_authenticated else None
         session_key = None if token is not None else scope["session"].session_key
-        await self.inner({**scope, "user": person, "session_key": session_key}, receive, send)
+        expires = None if token is None or person is None else expiry_of(token)
+        await self.inner({**scope, "user": person, "session_key": session_key, "expires": expires}, receive, send)
 
     def _is_allowed_origin(self, headers: dict[bytes, bytes]) -> bool:
+        """Compared as a whole: nothing is read out of what a client sends."""
         origin = headers.get(b"origin", b"").decode("latin-1").lower()
         host = headers.get(b"host", b"").decode("latin-1").lower()
-        return origin in self.allowed_origins or (bool(host) and _host_of(origin) == host)
+        return origin in self.allowed_origins or (_is_own_host(host) and origin in _origins_of(host))
 
 
-def _host_of(origin: str) -> str | None:
-    try:
-        return urlsplit(origin).netloc
-    except ValueError:
-        return None
+def _is_own_host(host: str) -> bool:
+    """As Django does for pages: who makes a name of their own lead here (DNS rebinding) has no page of ours."""
+    return validate_host(split_domain_port(host)[0], settings.ALLOWED_HOSTS)
+
+
+def _origins_of(host: str) -> list[str]:
+    return [f"https://{host}"] if settings.SECURE else [f"https://{host}", f"http://{host}"]
 
 
 def _bearer_token(headers: dict[bytes, bytes]) -> str | None:

@@ -61,6 +61,9 @@ MESSAGE_RETENTION_DAYS = float(_retention) if _retention else None
 METRICS_HOST = os.environ.get("METRICS_HOST", "127.0.0.1")
 METRICS_PORT = int(os.environ["METRICS_PORT"]) if os.environ.get("METRICS_PORT") else None
 
+# `ADMIN=0` leaves the admin out of a web process, such as those that the world can reach.
+ADMIN = _flag("ADMIN", "1")
+
 INSTALLED_APPS = [
     "daphne",
     "django.contrib.admin",
@@ -87,10 +90,11 @@ MIDDLEWARE = [
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
     # Outside of those that refuse requests by themselves, such as one for a host that this is not.
     "chatproject.api.explain_plain_errors",
+    # Its header is on every answer, static files and refusals included.
+    "csp.middleware.CSPMiddleware",
     "chatproject.nul.refuse_nul",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -169,8 +173,10 @@ CACHES = {
     "default": {
         "BACKEND": "django_redis.cache.RedisCache",
         "LOCATION": REDIS_URL,
-        "KEY_PREFIX": "django",
+        "KEY_PREFIX": "json",
         "OPTIONS": {
+            # Not the default, which runs what it reads: whoever could write to Redis would own every web process.
+            "SERIALIZER": "django_redis.serializers.json.JSONSerializer",
             "SOCKET_TIMEOUT": 1,
             "SOCKET_CONNECT_TIMEOUT": 1,
             "IGNORE_EXCEPTIONS": True,
@@ -270,5 +276,10 @@ LOGGING = {
     "loggers": {
         "daphne.http_protocol": {"level": "WARNING"},
         "django.channels.server": {"level": "WARNING"},
+        # Its lines hold what people search for, and whatever else they put into a URL; daphne's are left out by `-v 0`.
+        "uvicorn.access": {"level": "WARNING"},
+        # What is refused is no news, and its path and host are what somebody else wrote.
+        "django.request": {"level": "ERROR"},
+        "django.security": {"level": "CRITICAL"},
     },
 }

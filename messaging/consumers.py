@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import random
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from functools import partial
@@ -42,6 +44,8 @@ connections = Gauge("chat_connections", "WebSockets of signed-in people on this 
 MAX_IN_FLIGHT = 32
 # How long a socket that is drained waits for them: longer than Kafka may take to confirm or to fail.
 ANSWER_DEADLINE = 6.0  # seconds
+# How often a socket looks whether its session has expired, at most.
+LOOK_INTERVAL = 1800.0  # seconds
 # Those that a `removed` frame may tell.
 ROOM_REASONS = frozenset({"left", "kicked", "banned", "deleted"})
 
@@ -71,7 +75,7 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]  # Channels has no type
             await send({"type": "websocket.close", "code": int(refusal)})
             return
         with connections.track_inprogress():
-            await Visit(hub, scope["user"], scope["session_key"], receive, send).serve()
+            await Visit(hub, scope["user"], scope["session_key"], scope["expires"], receive, send).serve()
 
 
 def _as_seen_by(username: str, frame: Frame) -> Frame:
@@ -97,10 +101,14 @@ def _refusal_code(scope: dict[str, Any]) -> CloseCode | None:
 class Visit:
     """One person on one socket: the handlers of client frames, and what the person's subscriptions bring."""
 
-    def __init__(self, hub: Hub, user: User, session_key: str | None, receive: Receive, send: Send) -> None:
+    def __init__(
+        self, hub: Hub, user: User, session_key: str | None, expires: float | None, receive: Receive, send: Send
+    ) -> None:
         self._hub = hub
         # Django's session that opened the socket; None for a token.
         self._session_key = session_key
+        # When the token does, in seconds since 1970; None for a session, which may have been prolonged.
+        self._expires = expires
         self._user = user
         self._user_id: int = user.pk
         self._username: str = user.username
@@ -138,6 +146,7 @@ class Visit:
             await self._subscription.join(f"user.{self._user_id}")
             # What changed between the handshake's look and the listener above has told nobody.
             self._spawn(self._check_account())
+            self._spawn(self._watch_expiry())
             self._socket.post(welcome)
             await self._socket.serve()
         finally:
@@ -374,11 +383,24 @@ class Visit:
         user = await in_database(User.objects.filter(pk=self._user_id).only("is_active", "token_generation").first)()
         if user is None or not user.is_active:
             self._socket.close(CloseCode.DEACTIVATED)
-        elif user.token_generation != self._user.token_generation or await self._session_has_ended():
+        elif user.token_generation != self._user.token_generation or await self._sign_in_has_ended():
             self._socket.close(CloseCode.SIGNED_OUT)
 
-    async def _session_has_ended(self) -> bool:
+    async def _sign_in_has_ended(self) -> bool:
+        if self._expires is not None and self._expires <= time.time():
+            return True
         return self._session_key is not None and not await in_database(session_is_alive)(self._session_key)
+
+    async def _watch_expiry(self) -> None:
+        """Nobody is told when a session or a token expires: the socket looks when its token does, and now and then."""
+        while True:
+            # At random, so that all who came back after an outage do not look at once.
+            pause = random.uniform(0.5, 1) * LOOK_INTERVAL  # noqa: S311 (no secret)
+            if self._expires is not None:
+                pause = min(pause, max(self._expires - time.time(), 0) + 0.1)
+            await asyncio.sleep(pause)
+            with suppress(DatabaseError, InterfaceError):
+                await self._check_account()
 
     async def _check_room(self, room: int, reason: str) -> None:
         try:

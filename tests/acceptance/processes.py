@@ -91,7 +91,7 @@ class Web(Process):
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         commands = {
-            "daphne": ("daphne", "-b", "127.0.0.1", "-p", str(self.port)),
+            "daphne": ("daphne", "-v", "0", "-b", "127.0.0.1", "-p", str(self.port)),
             "uvicorn": (
                 "uvicorn", "--host", "127.0.0.1", "--port", str(self.port), "--ws", "websockets-sansio",
                 "--ws-per-message-deflate", "false", "--ws-max-size", "1048576", "--lifespan", "off",

@@ -43,7 +43,7 @@ def test_a_new_person_is_named_in_composed_form() -> None:
 def test_a_token_says_who_and_which_generation() -> None:
     """Nobody asks the database for that."""
     token, expires = issue_token(User(pk=7, token_generation=3), days=2)
-    assert read_token(token) == TokenClaims(7, 3)
+    assert read_token(token) == TokenClaims(7, 3, int(expires.timestamp()))
     assert 47 < (expires - timezone.now()).total_seconds() / 3600 <= 48
 
 

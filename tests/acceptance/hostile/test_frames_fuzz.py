@@ -5,6 +5,7 @@ import json
 from typing import Any
 from uuid import uuid4
 
+import pytest
 from hypothesis import given, seed
 from hypothesis import strategies as st
 from websockets.asyncio.client import connect
@@ -14,6 +15,9 @@ from accounts.errors import ErrorCode
 from messaging.protocol import CloseCode
 from tests.acceptance.hostile.world import MARKER, World
 from tests.fuzzing import SEED, examples, frames, texts
+
+# Three processes start for the first test.
+pytestmark = pytest.mark.timeout(300)
 
 DEADLINE = 20.0  # seconds
 # 1003, 1007, 1009: the server library's, for frames that are none.

@@ -14,6 +14,9 @@ from chatproject.api import api
 from tests.acceptance.hostile.world import MARKER, Caller, World
 from tests.fuzzing import SEED, examples
 
+# Three processes start for the first test.
+pytestmark = pytest.mark.timeout(300)
+
 CHECKS = [
     not_a_server_error,
     checks.status_code_conformance,

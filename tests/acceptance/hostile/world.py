@@ -57,9 +57,9 @@ class World:
     """`person` has the room `own` and is a guest in `open`, which is the stranger's; `hidden` is the recluse's."""
 
     def __init__(self, chat: Chat) -> None:
+        self.chat = chat
         self.web = chat.web()
-        chat.poller()
-        chat.event_consumer()
+        self.processes = [self.web, chat.poller(), chat.event_consumer()]
         self.url = self.web.url
         self.person, self.stranger = Caller(self.url, "token"), Caller(self.url, "token")
         self.recluse = Caller(self.url, "token", prefix=MARKER)

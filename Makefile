@@ -23,7 +23,7 @@ types: $(VENV)/installed ## types
 	@SECRET_KEY=- DATABASE_URL=postgresql://- REDIS_URL=- KAFKA_BOOTSTRAP_SERVERS=- $(BIN)/mypy
 
 audit: $(VENV)/installed ## known vulnerabilities of what is installed
-	@$(BIN)/pip-audit -r requirements.txt
+	@$(BIN)/python .ci/audit.py $(BIN)/pip-audit
 
 load: $(VENV)/installed ## 100 users in one room of a chat that runs (make run), with every receipt checked
 	@$(BIN)/python manage.py loadtest --profile seed

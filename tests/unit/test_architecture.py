@@ -163,3 +163,15 @@ def test_the_rule_sees_a_write(code: str, model: str) -> None:
 def test_the_rule_leaves_other_calls_alone(code: str) -> None:
     """Reading is free, and not everything that is deleted is a row."""
     assert not list(writes(ast.parse(code)))
+
+
+@pytest.mark.parametrize("package", [*LAYERS, *APART])
+def test_nothing_that_is_read_runs_as_code(package: str) -> None:
+    """What comes from people, Kafka and Redis is data."""
+    for path, tree in sources(package):
+        for node in ast.walk(tree):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [node.func.id] if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else []
+            bad = {"pickle", "marshal", "shelve", "dill", "yaml", "eval", "exec"}.intersection(names)
+            assert not bad, f"{path}:{getattr(node, 'lineno', 0)} uses {bad}: read JSON instead."

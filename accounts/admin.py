@@ -1,14 +1,37 @@
+from collections.abc import Callable
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.forms import AdminPasswordChangeForm, AdminUserCreationForm
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 
 from accounts import services
+from accounts.auth import check_credentials
+from accounts.errors import ChatError
 from accounts.models import User
+
+
+class SignInForm(AdminAuthenticationForm):
+    """Guesses count here as they do at the REST door."""
+
+    def clean(self) -> dict[str, Any]:
+        username, password = self.cleaned_data.get("username"), self.cleaned_data.get("password")
+        if self.request is not None and username and password:
+            try:
+                user = check_credentials(self.request, username, password)
+            except ChatError as error:
+                raise ValidationError(error.detail) from None
+            self.confirm_login_allowed(user)
+            self.user_cache = user
+        return self.cleaned_data
+
+
+admin.site.login_form = SignInForm
 
 
 class NewUserForm(AdminUserCreationForm):
@@ -29,7 +52,11 @@ class PasswordForm(AdminPasswordChangeForm):  # type: ignore[type-arg]  # no gen
 
 @admin.register(User)
 class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]  # its stub wants an AbstractUser
-    """Writes through the services' steps: the admin's own transaction holds row and outbox row."""
+    """Writes through the services' steps: the admin's own transaction holds row and outbox row.
+
+    Rights and passwords are a superuser's business: who could give a right or set a password could have every right.
+    Others act on the accounts of ordinary people only.
+    """
 
     add_form = NewUserForm
     change_password_form = PasswordForm
@@ -49,13 +76,29 @@ class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]  # its stub wants an
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
         """A user id never changes: messages, caches and other people know it."""
         fields = super().get_readonly_fields(request, obj)
-        return fields if obj is None else [*fields, "username"]
+        rights = [] if _is_superuser(request) else ["is_staff", "is_superuser", "groups", "user_permissions"]
+        return [*fields, *rights] if obj is None else [*fields, *rights, "username"]
+
+    def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        return super().has_change_permission(request, obj) and _may_act_on(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        return super().has_delete_permission(request, obj) and _may_act_on(request, obj)
+
+    def has_moderate_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("accounts.moderate_user") or super().has_change_permission(request)
+
+    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:
+        if not _is_superuser(request):
+            raise PermissionDenied
+        return super().user_change_password(request, id, form_url)
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         """Memberships go with their person, whatever may be done to them alone; rooms that the person owns stand in
         the way."""
         names, counts, _, protected = super().get_deleted_objects(objs, request)
-        return names, counts, set(), protected
+        needed = {"user"} if any(not self.has_delete_permission(request, user) for user in objs) else set()
+        return names, counts, needed, protected
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         if change:
@@ -73,12 +116,27 @@ class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]  # its stub wants an
         for user in queryset:
             services.delete_user_step(user)
 
-    @admin.action(description="Deactivate the selected users")
+    @admin.action(description="Deactivate the selected users", permissions=["moderate"])
     def deactivate(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
-        for user in queryset.filter(is_active=True):
-            services.deactivate_user(user=user)
+        self._act(request, queryset.filter(is_active=True), services.deactivate_user, "Deactivated.")
 
-    @admin.action(description="Sign the selected users out everywhere")
+    @admin.action(description="Sign the selected users out everywhere", permissions=["moderate"])
     def sign_out(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
-        for user in queryset:
-            services.sign_out_everywhere(user=user)
+        self._act(request, queryset, services.sign_out_everywhere, "Signed out everywhere.")
+
+    def _act(self, request: HttpRequest, users: QuerySet[User], act: Callable[..., None], done: str) -> None:
+        """Act on each, and write down who did; accounts of the staff stay unless a superuser asks."""
+        others = [user for user in users if not _may_act_on(request, user)]
+        for user in users.exclude(pk__in=[other.pk for other in others]):
+            act(user=user)
+            self.log_change(request, user, done)
+        if others:
+            self.message_user(request, f"{len(others)} of the staff stay: ask a superuser.", messages.WARNING)
+
+
+def _is_superuser(request: HttpRequest) -> bool:
+    return isinstance(request.user, User) and request.user.is_superuser
+
+
+def _may_act_on(request: HttpRequest, user: User | None) -> bool:
+    return _is_superuser(request) or user is None or not (user.is_staff or user.is_superuser)

@@ -71,6 +71,7 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     class Meta:
         ordering = ["username_key"]
+        permissions = [("moderate_user", "Can deactivate people and sign them out")]
 
     def __str__(self) -> str:
         return self.username

@@ -6,6 +6,8 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
 
 from accounts.auth import caller
 from rooms import moderation, services
@@ -16,7 +18,7 @@ from rooms.models import Ban, Membership, ModerationEntry, Room
 class RoomAdmin(admin.ModelAdmin[Room]):
     """Writes through the services' steps: the admin's own transaction holds row and outbox row."""
 
-    list_display = ["name", "kind", "owner", "created_at"]
+    list_display = ["name", "kind", "owner", "created_at", "messages"]
     list_filter = ["kind"]
     search_fields = ["name", "owner__username"]
     list_select_related = ["owner"]
@@ -34,6 +36,14 @@ class RoomAdmin(admin.ModelAdmin[Room]):
         if db_field.name == "kind":
             options["choices"] = [choice for choice in Room.Kind.choices if choice[0] != Room.Kind.DIRECT]
         return super().formfield_for_choice_field(db_field, request, **options)
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        shown = super().get_list_display(request)
+        return shown if request.user.has_perm("messaging.view_message") else [c for c in shown if c != "messages"]
+
+    def messages(self, room: Room) -> str:
+        url = reverse("admin:messaging_message_changelist", query={"room__id__exact": room.pk})
+        return format_html('<a href="{}">look (is recorded)</a>', url)
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         """Members and messages go with their room, whatever may be done to them alone; a page that named each message

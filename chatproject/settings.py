@@ -66,6 +66,7 @@ ADMIN = _flag("ADMIN", "1")
 
 INSTALLED_APPS = [
     "daphne",
+    "chatproject",  # before the admin, whose first page it extends
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -83,7 +84,6 @@ INSTALLED_APPS = [
     "accounts",
     "rooms",
     "messaging",
-    "chatproject",
 ]
 
 MIDDLEWARE = [

@@ -4,9 +4,11 @@ from django.urls import include, path
 
 from chatproject.api import api
 
+ADMIN = [path("admin/figures/", include("chatproject.figures")), path("admin/", admin.site.urls)]
+
 urlpatterns = [
     path("", include("messaging.urls")),
-    *([path("admin/", admin.site.urls)] if settings.ADMIN else []),
+    *(ADMIN if settings.ADMIN else []),
     path("api/v1/", api.urls),
     path("health/", include("chatproject.health")),
 ]

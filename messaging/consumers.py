@@ -136,6 +136,10 @@ class Visit:
             "delete": self._delete,
         }
 
+    @property
+    def user_id(self) -> int:
+        return self._user_id
+
     async def serve(self) -> None:
         """Serve the socket to its end, then leave everything behind as it was found."""
         welcome = protocol.welcome(self._username)

@@ -16,6 +16,7 @@ from messaging.access import AccessCache
 from messaging.attendance import Attendance
 from messaging.database import in_database
 from messaging.drain import drain_on_signals
+from messaging.live import LiveFigures
 from messaging.log import RoomLog
 from messaging.rate import MessageRate
 from messaging.render import Renderer
@@ -37,6 +38,9 @@ Members = frozenset[tuple[int, int]]
 
 class Visit(Protocol):
     """One person on one socket."""
+
+    @property
+    def user_id(self) -> int: ...
 
     async def drain(self, after: float) -> None:
         """End in about `after` seconds, with everything answered."""
@@ -69,6 +73,7 @@ class Hub:
             self._tasks = [
                 asyncio.create_task(_run_on(self.access.watch), name="access-watch"),
                 asyncio.create_task(_run_on(self.attendance.keep), name="attendance"),
+                asyncio.create_task(_run_on(self._tell_figures), name="live-figures"),
             ]
             drain_on_signals(self.drain)
 
@@ -85,6 +90,17 @@ class Hub:
         await self.close()
         await self.log.layer.close()
         logger.info("Stopped: %d sockets are left.", len(self.visits))
+
+    async def _tell_figures(self) -> None:
+        live = LiveFigures(settings.REDIS_URL, **settings.REDIS_OPTIONS)
+        try:
+            await live.keep_telling(self._figures)
+        finally:
+            await live.close()
+
+    def _figures(self) -> tuple[dict[str, float], set[int]]:
+        lag = self.log.layer.gauges["lag_seconds"]
+        return {"connections": len(self.visits), "lag_seconds": lag}, {visit.user_id for visit in self.visits}
 
     def problem(self) -> str | None:
         """Why no socket should be brought here; None when there is no reason."""

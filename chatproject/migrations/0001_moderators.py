@@ -1,5 +1,5 @@
-"""The staff role of moderators: they look at people and rooms, deactivate people and sign them out. They change no rights
-and read no messages; whoever shall gets the permission `messaging.view_message` as well."""
+"""The staff role of moderators: they look at people, rooms and reports, deactivate people and sign them out. They change
+no rights and read no messages but reported ones; whoever shall gets the permission `messaging.view_message` as well."""
 
 from django.db import migrations
 
@@ -10,8 +10,12 @@ PERMISSIONS = [
     ("accounts", "user", "moderate_user"),
     ("rooms", "room", "view_room"),
     ("rooms", "membership", "view_membership"),
+    ("rooms", "ban", "view_ban"),
+    ("rooms", "moderationentry", "view_moderationentry"),
+    ("messaging", "report", "view_report"),
 ]
-NAMES = {"moderate_user": "Can deactivate people and sign them out"}
+# Those that are not Django's "Can view user".
+NAMES = {"moderate_user": "Can deactivate people and sign them out", "view_moderationentry": "Can view moderation entry"}
 
 
 def make_moderators(apps, schema_editor):
@@ -32,7 +36,8 @@ class Migration(migrations.Migration):
     initial = True
     dependencies = [
         ("accounts", "0001_initial"),
-        ("rooms", "0001_initial"),
+        ("rooms", "0005_moderation_entry"),
+        ("messaging", "0004_report"),
         ("auth", "0012_alter_user_first_name_max_length"),
         ("contenttypes", "0002_remove_content_type_name"),
     ]

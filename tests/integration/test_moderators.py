@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import User
-from messaging.models import Message
+from messaging.models import Message, Report
 from rooms import services
 from rooms.models import Room
 from tests.integration.people_support import PASSWORD, make_person
@@ -125,7 +125,7 @@ def test_a_moderator_reads_no_messages(moderator: Client) -> None:
     for page in pages:
         answer = moderator.get(page)
         assert answer.status_code == 403 and SECRET not in answer.content.decode()
-    assert "messaging" not in moderator.get(reverse("admin:rooms_room_changelist")).content.decode()
+    assert "look (is recorded)" not in moderator.get(reverse("admin:rooms_room_changelist")).content.decode()
     assert not LogEntry.objects.exists()
 
 
@@ -142,6 +142,17 @@ def test_looking_at_messages_is_written_down() -> None:
         ("reader", str(room.pk), f"Looked at the message {message.uid}."),
     ]
     assert "Looked at the messages." in client.get(reverse("admin:rooms_room_history", args=[room.pk])).content.decode()
+
+
+def test_a_moderator_reads_what_was_reported(moderator: Client) -> None:
+    """On the report's own page, and that is written down too."""
+    room, message = private_room()
+    report = Report.objects.create(message=message, by=room.owner, reason="rude")
+    assert SECRET not in moderator.get(reverse("admin:messaging_report_changelist")).content.decode()
+    assert not LogEntry.objects.exists()
+    shown = moderator.get(reverse("admin:messaging_report_change", args=[report.pk]))
+    assert SECRET in shown.content.decode()
+    assert LogEntry.objects.get().change_message == f"Looked at the reported message {message.uid}."
 
 
 @pytest.mark.parametrize(

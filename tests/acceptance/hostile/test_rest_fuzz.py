@@ -49,6 +49,7 @@ class Callers:
         targets = {
             "room_id": [self.world.hidden, self.world.open, self.own.get(caller.kind, self.world.open)],
             "username": [caller.name, self.world.stranger.name],
+            "message": [self.world.hidden_message],
         }
         for name in set(targets).intersection(case.path_parameters or ()):
             choices = targets[name]

@@ -66,7 +66,7 @@ class World:
         self.own = self.person.create_room("private", "Own")
         self.open = self.stranger.create_room("public", "Open")
         self.hidden = self.recluse.create_room("private", f"{MARKER} room")
-        self.recluse.say(self.hidden, f"{MARKER} text")
+        self.hidden_message = self.recluse.say(self.hidden, f"{MARKER} text")["id"]
         chat.wait_stored(self.hidden, [f"{MARKER} text"])
 
     async def assert_well(self) -> None:

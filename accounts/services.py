@@ -1,6 +1,7 @@
 """The use cases that write people. "Returned" means "committed"; the `…_step` functions serve the admin as well."""
 
 from collections.abc import Collection, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from django.contrib.auth.password_validation import validate_password
@@ -9,6 +10,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import F
 
 from accounts.errors import ChatError, ErrorCode
+from accounts.known import known_people
 from accounts.models import AccessChange, User, username_key, validate_username
 from events.envelope import time_text
 from events.schemas import EventType
@@ -141,6 +143,9 @@ def record_access_change(*, user: User, room_id: int | None, reason: str) -> Non
     once a second, and by an event, which is there in milliseconds."""
     record_access_event(user=user, room_id=room_id, reason=reason)
     record_access_rows([user], room_id=room_id, reason=reason)
+    if room_id is None:
+        # This process need not wait for its own word.
+        transaction.on_commit(partial(known_people.forget, user.pk))
 
 
 def record_access_event(*, user: User, room_id: int | None, reason: str) -> None:

@@ -17,6 +17,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from accounts.errors import ChatError, ErrorCode
+from accounts.known import known_people
 from accounts.models import AccessChange
 from messaging.database import in_database
 from rooms import blocks
@@ -116,6 +117,8 @@ class AccessCache:
             self._invalidations += 1
         elif reason != ADDED:
             self._forget(user, room)
+        if room is None:
+            known_people.forget(user)
         for listener in tuple(self._listeners.get(user, ())):
             listener(room, reason)
 

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Any, Self
 
@@ -18,9 +18,11 @@ ANSWERS = ("ack", "error", "subscribed", "unsubscribed")
 class ChatClient:
     """`async with ChatClient(url, token) as client`: connected and welcomed. All frames in `frames`, in order."""
 
-    def __init__(self, url: str, token: str, *, origin: str | None = None) -> None:
+    def __init__(self, url: str, token: str = "", *, headers: Mapping[str, str] | None = None) -> None:
         self.url = url.replace("http", "ws", 1) + "/ws"
         self.token = token
+        # A browser's, in place of the token.
+        self._headers = headers or {"Authorization": f"Bearer {token}"}
         self.frames: list[Frame] = []
         # When each of them arrived, in monotonic seconds.
         self.times: list[float] = []
@@ -31,9 +33,7 @@ class ChatClient:
         self._reader: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._socket = await connect(
-            self.url, additional_headers={"Authorization": f"Bearer {self.token}"}, compression=None, max_size=None
-        )
+        self._socket = await connect(self.url, additional_headers=self._headers, compression=None, max_size=None)
         self._reader = asyncio.create_task(self._read(self._socket))
         return self
 

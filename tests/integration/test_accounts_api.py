@@ -9,8 +9,10 @@ from django.test import override_settings
 
 from accounts import auth
 from accounts.auth import session_is_alive
+from accounts.errors import ChatError, ErrorCode
+from accounts.known import KnownPeople
 from accounts.models import AccessChange, User
-from accounts.services import deactivate_user, register_programs
+from accounts.services import deactivate_user, register_programs, sign_out_everywhere
 from accounts.tokens import issue_token
 from tests.integration.people_support import PASSWORD, Door, at_once, make_person, refused, types_of
 
@@ -315,8 +317,59 @@ def test_a_lone_surrogate_is_invalid() -> None:
         assert response.status_code == 400
 
 
-def test_a_token_is_read_without_a_query_and_checked_with_one(django_assert_num_queries: Any) -> None:
-    """The hot path of programs."""
+def test_a_token_is_checked_without_a_query(django_assert_num_queries: Any) -> None:
+    """The hot path of programs: who calls was asked a moment ago, by a call or by a handshake."""
     token, _ = issue_token(make_person("alice"))
     with django_assert_num_queries(1):
+        first = auth.user_for_token(token)
+    with django_assert_num_queries(0):
+        second = auth.user_for_token(token)
+    assert first == second and first is not second and second.username == "alice"
+
+
+def test_what_is_known_of_a_person_is_enough_for_every_call() -> None:
+    """Also for one that needs the password, which is not kept in memory."""
+    program = Door(token_of=make_person("alice"))
+    program.get("/rooms")
+    program.call("PUT", "/me/password", {"old": PASSWORD, "new": NEW_PASSWORD})
+    assert program.status == 204
+    assert Door().sign_in("alice", NEW_PASSWORD)["user"]["id"] == "alice"
+
+
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [(sign_out_everywhere, ErrorCode.UNAUTHENTICATED), (deactivate_user, ErrorCode.FORBIDDEN)],
+)
+def test_this_process_forgets_a_void_token_at_once(end: Any, code: ErrorCode) -> None:
+    """The others do within 2 s."""
+    user = make_person("alice")
+    token, _ = issue_token(user)
+    auth.user_for_token(token)
+    end(user=user)
+    with pytest.raises(ChatError) as refusal:
         auth.user_for_token(token)
+    assert refusal.value.code == code
+
+
+def test_another_process_believes_a_void_token_for_a_second_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often it is asked meanwhile: what is known is as old as its question, not as its last use."""
+    clock = [100.0]
+    monkeypatch.setattr("accounts.known.monotonic", lambda: clock[-1])
+    user, known = make_person("alice"), KnownPeople()
+    known.get(user.pk)
+    sign_out_everywhere(user=user)
+    generations = []
+    for now in (100.5, 100.9, 101.0):
+        clock.append(now)
+        generations.append(known.get(user.pk).token_generation)
+    assert generations == [0, 0, 1]
+
+
+def test_only_so_many_people_are_known_at_once() -> None:
+    """The longest known are forgotten, so that memory is bounded."""
+    people = [make_person(name) for name in ("alice", "bob", "carol")]
+    known = KnownPeople(max_people=2)
+    for person in people:
+        known.get(person.pk)
+    User.objects.update(is_staff=True)
+    assert [known.get(person.pk).is_staff for person in reversed(people)] == [False, False, True]

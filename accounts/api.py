@@ -38,10 +38,21 @@ class Password(Body):
     password: str = Field(max_length=1024)
 
 
+class EmailChange(Schema):
+    email: str | None = Field(max_length=320)
+    password: str = Field(max_length=1024)
+
+
 class Person(Schema):
     id: str
     created: str
     staff: bool
+
+
+class Me(Person):
+    """`email`: where links for a new password go; shown to nobody else."""
+
+    email: str | None
 
 
 class Session(Schema):
@@ -96,6 +107,21 @@ def sign_out_everywhere(request: HttpRequest) -> Status[None]:
     return Status(204, None)
 
 
+@router.get("/me", response=Me, auth=authenticated)
+def get_me(request: HttpRequest) -> Me:
+    """My account."""
+    return _me(caller(request))
+
+
+@router.put("/me/email", response=Me, auth=authenticated)
+def set_email(request: HttpRequest, change: EmailChange) -> Me:
+    """Set or remove the address to which a link for a new password is sent when I have forgotten mine."""
+    user = caller(request)
+    confirm_password(request, user, change.password)
+    services.set_email(user=user, email=change.email)
+    return _me(user)
+
+
 @router.put("/me/password", response={204: None}, auth=authenticated)
 def change_password(request: HttpRequest, change: PasswordChange) -> Status[None]:
     """Change the password; voids all tokens and other sessions and keeps this one."""
@@ -139,3 +165,7 @@ def _is_signed_in(request: HttpRequest) -> bool:
 
 def _person(user: User) -> Person:
     return Person(id=user.username, created=time_text(user.created_at), staff=user.is_staff)
+
+
+def _me(user: User) -> Me:
+    return Me(**_person(user).dict(), email=user.email or None)

@@ -39,7 +39,7 @@ class KnownPeople:
     def _ask(self, pk: int) -> tuple[Any, ...] | None:
         # The time before: the answer may be as old as the question.
         asked_at = monotonic()
-        row = User.objects.filter(pk=pk).values_list(*COLUMNS).first()
+        row: tuple[Any, ...] | None = User.objects.filter(pk=pk).values_list(*COLUMNS).first()
         with self._lock:
             self._rows[pk] = asked_at, row
             self._rows.move_to_end(pk)

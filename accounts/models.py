@@ -8,7 +8,7 @@ from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
 from django.core.exceptions import ValidationError
 from django.db import models
-from django.db.models.functions import Now
+from django.db.models.functions import Now, Upper
 from django.utils.crypto import salted_hmac
 
 MAX_USERNAME = 20
@@ -34,6 +34,11 @@ def validate_username(username: str) -> None:
 
 
 class UserManager(BaseUserManager["User"]):
+    def with_email(self, email: str) -> models.QuerySet["User"]:
+        """Active people with this e-mail address, in whatever case it is written."""
+        # Said so that the index serves it.
+        return self.exclude(email="").filter(email__iexact=email, is_active=True).order_by("pk")
+
     def get_by_natural_key(self, username: str | None) -> "User":
         """Find a person without regard to case; this is how Django signs people in."""
         key = username_key(username or "")
@@ -57,6 +62,9 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     username = models.CharField("user id", max_length=MAX_USERNAME, unique=True, validators=[validate_username])
     username_key = models.CharField(max_length=80, unique=True, editable=False)
+    # Only for a new password; shown to nobody else. Not unique: one person may have several accounts, and a refusal
+    # would tell that somebody is here.
+    email = models.EmailField("e-mail address", blank=True, default="", db_default="")
     is_active = models.BooleanField(default=True, help_text="Unset to deactivate the account.")
     is_staff = models.BooleanField("may use the admin", default=False)
     token_generation = models.IntegerField(
@@ -72,6 +80,7 @@ class User(AbstractBaseUser, PermissionsMixin):
     class Meta:
         ordering = ["username_key"]
         permissions = [("moderate_user", "Can deactivate people and sign them out")]
+        indexes = [models.Index(Upper("email"), name="user_email", condition=~models.Q(email=""))]
 
     def __str__(self) -> str:
         return self.username

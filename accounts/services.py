@@ -12,6 +12,7 @@ from django.db.models import F
 from accounts.errors import ChatError, ErrorCode
 from accounts.known import known_people
 from accounts.models import AccessChange, User, username_key, validate_username
+from accounts.tokens import reset_tokens
 from events.envelope import time_text
 from events.schemas import EventType
 from events.topics import Topic
@@ -74,6 +75,26 @@ def change_password(*, user: User, old: str, new: str) -> None:
 def set_password(*, user: User, password: str | None) -> None:
     """Set a password for somebody else (None: none, tokens only) and void all tokens and sessions."""
     set_password_step(user, password)
+
+
+@transaction.atomic(durable=True)
+def reset_password(*, user: User, token: str, password: str) -> None:
+    """Set the password of a person who has got a link by mail, and void all tokens, sessions and other links. Raises
+    `ChatError` `forbidden` for a link that is void, `invalid`."""
+    # Of two with the same link the second must find it used.
+    user.refresh_from_db(from_queryset=User.objects.select_for_update(no_key=True))
+    if not user.is_active or not reset_tokens.check_token(user, token):
+        raise ChatError(ErrorCode.FORBIDDEN, "The link is void; ask for another one.")
+    _require_password(password, user)
+    set_password_step(user, password)
+
+
+@transaction.atomic(durable=True)
+def set_email(*, user: User, email: str | None) -> None:
+    """Set the address to which links for a new password go; None: there are none. Links that were sent before are
+    void. Raises `ChatError` `invalid`."""
+    user.email = _valid_email(email) if email else ""
+    save_user_step(user, fields=["email"])
 
 
 @transaction.atomic(durable=True)
@@ -169,6 +190,13 @@ def _require_username(username: str) -> None:
         validate_username(username)
     except ValidationError as error:
         raise ChatError(ErrorCode.INVALID, " ".join(error.messages)) from None
+
+
+def _valid_email(email: str) -> str:
+    try:
+        return str(User._meta.get_field("email").clean(email.strip(), None))
+    except ValidationError:
+        raise ChatError(ErrorCode.INVALID, "This is no e-mail address.") from None
 
 
 def _require_password(password: str, user: User) -> None:

@@ -1,8 +1,10 @@
-"""Tokens for programs: signed, expiring, and void when the person's token generation has moved on."""
+"""Tokens for programs and for links to a new password: signed, expiring, and void when the person's token generation
+has moved on."""
 
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from django.contrib.auth.tokens import PasswordResetTokenGenerator
 from django.core import signing
 from django.utils import timezone
 
@@ -40,3 +42,15 @@ def read_token(token: str) -> TokenClaims:
     if expires < timezone.now().timestamp():
         raise InvalidToken("The token has expired.")
     return TokenClaims(user_id, generation, expires)
+
+
+class ResetTokens(PasswordResetTokenGenerator):
+    """Void also after another password, sign-in or e-mail address, and after `PASSWORD_RESET_TIMEOUT`."""
+
+    key_salt = "accounts.reset"
+
+    def _make_hash_value(self, user: User, timestamp: int) -> str:
+        return f"{super()._make_hash_value(user, timestamp)}:{user.token_generation}"
+
+
+reset_tokens = ResetTokens()

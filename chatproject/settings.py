@@ -48,6 +48,8 @@ ALLOWED_HOSTS = _words("ALLOWED_HOSTS", "localhost 127.0.0.1 [::1]")
 # Full origins (scheme, host, port) that may open a WebSocket with a cookie; empty: the same host as the request's.
 ALLOWED_ORIGINS = _words("ALLOWED_ORIGINS")
 CSRF_TRUSTED_ORIGINS = ALLOWED_ORIGINS
+# Where links in mails lead (scheme, host, port); never to the host that a request names.
+PUBLIC_ORIGIN = (os.environ.get("PUBLIC_ORIGIN") or next(iter(ALLOWED_ORIGINS), "")).rstrip("/")
 
 DATABASE_URL = _required("DATABASE_URL")
 REDIS_URL = _required("REDIS_URL")
@@ -215,11 +217,27 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
+PASSWORD_RESET_TIMEOUT = 3600  # seconds
 SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_SAMESITE = "Lax"
 LOGIN_URL = "/"
+
+
+# `smtp://user:password@host:port`; `smtp+tls` for STARTTLS, `smtps` for TLS from the start. Unset: no mail is sent,
+# except to a developer's screen.
+_mail = urlsplit(os.environ.get("EMAIL_URL", ""))
+_mail_ports = {"": 25, "smtp": 25, "smtp+tls": 587, "smtps": 465}
+if _mail.scheme not in _mail_ports:
+    raise ImproperlyConfigured(f"EMAIL_URL must start with smtp://, smtp+tls:// or smtps://, not {_mail.scheme}://.")
+SENDS_MAIL = bool(_mail.scheme) or EMBEDDED
+EMAIL_BACKEND = f"django.core.mail.backends.{'smtp' if _mail.scheme else 'console'}.EmailBackend"
+EMAIL_HOST, EMAIL_PORT = _mail.hostname or "localhost", _mail.port or _mail_ports[_mail.scheme]
+EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = unquote(_mail.username or ""), unquote(_mail.password or "")
+EMAIL_USE_TLS, EMAIL_USE_SSL = _mail.scheme == "smtp+tls", _mail.scheme == "smtps"
+EMAIL_TIMEOUT = 10  # seconds
+DEFAULT_FROM_EMAIL = os.environ.get("EMAIL_FROM", "chat@localhost")
 
 # Behind TLS (the proxy sets X-Forwarded-Proto) cookies are for https only.
 SECURE = _flag("SECURE", "0")

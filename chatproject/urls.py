@@ -8,6 +8,7 @@ ADMIN = [path("admin/figures/", include("chatproject.figures")), path("admin/", 
 
 urlpatterns = [
     path("", include("messaging.urls")),
+    path("password-reset/", include("accounts.urls")),
     *(ADMIN if settings.ADMIN else []),
     path("api/v1/", api.urls),
     path("health/", include("chatproject.health")),

@@ -36,6 +36,7 @@ export class SignInView {
     this.#form.querySelector("[type=submit]").textContent = words[2];
     document.getElementById("sign-in-switch").textContent = words[3];
     this.#form.elements.password.autocomplete = words[4];
+    document.getElementById("forgotten-password").hidden = signingUp;
     this.#error.hidden = true;
   }
 

@@ -17,7 +17,7 @@ const SENTENCES = {
   unknown: "It is not certain whether that has worked.",
 };
 // For these the server's own sentence says what to change.
-const DETAILED = new Set(["invalid", "unauthenticated", "conflict", "too_large"]);
+const DETAILED = new Set(["invalid", "unauthenticated", "forbidden", "conflict", "too_large"]);
 // What may work a little later, unchanged.
 const PASSING = new Set(["rate_limited", "unavailable", "unknown"]);
 

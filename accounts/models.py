@@ -1,7 +1,9 @@
 """People. Only `accounts.services` and its steps write these rows."""
 
+import hashlib
 import re
 import unicodedata
+from itertools import pairwise
 from typing import Any, Self
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
@@ -14,11 +16,19 @@ from django.utils.crypto import salted_hmac
 MAX_USERNAME = 20
 # Letters and digits of any script; marks belong to the letters of many.
 ALLOWED_SIGNS = frozenset("_.-")
+# What people are called who were erased, followed by a number; nobody may sign up so.
+ERASED = "erased-"
 
 
 def username_key(username: str) -> str:
     """The form in which user ids are compared: without regard to case (Unicode's canonical caseless matching)."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", username).casefold())
+
+
+def retired_key(key: str) -> str:
+    """What stands in the place of the key of a person who was erased, so that nobody ever gets that id again. It says
+    whether a given id was taken, and not which ones were."""
+    return f"erased:{hashlib.sha256(key.encode('utf-8', 'surrogatepass')).hexdigest()}"
 
 
 def validate_username(username: str) -> None:
@@ -27,6 +37,12 @@ def validate_username(username: str) -> None:
         raise ValidationError(f"A user id has 1 to {MAX_USERNAME} characters.")
     if not all(sign in ALLOWED_SIGNS or unicodedata.category(sign)[0] in "LNM" for sign in username):
         raise ValidationError("A user id has letters, digits, '_', '.' and '-' only.")
+    # A mark belongs to what stands before it; alone it would sit on whatever the page shows there.
+    kinds = [sign in ALLOWED_SIGNS or unicodedata.category(sign)[0] for sign in username]
+    if any(kind == "M" and before in {True, ""} for before, kind in pairwise(["", *kinds])):
+        raise ValidationError("A mark in a user id follows a letter or a digit.")
+    if re.fullmatch(rf"{ERASED}\d+", username_key(username)):
+        raise ValidationError("This user id is reserved.")
     if re.fullmatch(r"\.+", username):
         raise ValidationError("A user id is more than dots.")
     if unicodedata.normalize("NFC", username) != username:
@@ -85,11 +101,16 @@ class User(AbstractBaseUser, PermissionsMixin):
     def __str__(self) -> str:
         return self.username
 
+    @property
+    def is_erased(self) -> bool:
+        return self.username_key.startswith("erased:")
+
     def clean(self) -> None:
         # A form whose field was refused leaves None here.
         self.username = unicodedata.normalize("NFC", self.username or "")
         self.username_key = username_key(self.username)
-        taken = type(self).objects.filter(username_key=self.username_key).exclude(pk=self.pk)
+        keys = [self.username_key, retired_key(self.username_key)]
+        taken = type(self).objects.filter(username_key__in=keys).exclude(pk=self.pk)
         if taken.exists():
             raise ValidationError({"username": "This user id is taken."})
 
@@ -103,6 +124,18 @@ class User(AbstractBaseUser, PermissionsMixin):
         """A person who is not saved yet."""
         username = unicodedata.normalize("NFC", username)
         return cls(username=username, username_key=username_key(username))
+
+
+class Erasure(models.Model):
+    """Somebody who is being erased: what is stored is searched for the name, and when nothing is left and nothing can
+    come any more, this row goes too. Only `accounts.services` writes these rows."""
+
+    user = models.OneToOneField(User, on_delete=models.CASCADE)
+    username = models.CharField(max_length=MAX_USERNAME, help_text="The name that is to be forgotten.")
+    started_at = models.DateTimeField(db_default=Now())
+
+    def __str__(self) -> str:
+        return f"Erasure of {self.user}"
 
 
 class AccessChange(models.Model):

@@ -11,12 +11,17 @@ from django.db.models import F
 
 from accounts.errors import ChatError, ErrorCode
 from accounts.known import known_people
-from accounts.models import AccessChange, User, username_key, validate_username
+from accounts.models import ERASED, AccessChange, Erasure, User, retired_key, username_key, validate_username
 from accounts.tokens import reset_tokens
 from events.envelope import time_text
 from events.schemas import EventType
 from events.topics import Topic
 from outbox.services import record_event
+
+# What an erasure changes in a person's row.
+ERASED_FIELDS = (
+    "username", "username_key", "email", "last_login", "is_active", "is_staff", "is_superuser", "password",
+)  # fmt: skip
 
 
 @transaction.atomic(durable=True)
@@ -117,6 +122,29 @@ def deactivate_user(*, user: User) -> None:
     save_user_step(user, fields=["is_active"])
 
 
+@transaction.atomic(durable=True)
+def begin_erasure(*, user: User) -> None:
+    """Close an account for good, take everything from it and its name, and note that the name is to be forgotten
+    everywhere (`messaging.erasure` does). The row stays, named by a number; may be repeated."""
+    user.refresh_from_db(from_queryset=User.objects.select_for_update(no_key=True))
+    if user.is_erased:
+        return
+    Erasure.objects.create(user=user, username=user.username)
+    user.username, user.username_key = f"{ERASED}{user.pk}", retired_key(user.username_key)
+    user.email, user.last_login = "", None
+    user.is_active = user.is_staff = user.is_superuser = False
+    user.set_unusable_password()
+    user.groups.clear()
+    user.user_permissions.clear()
+    save_user_step(user, fields=ERASED_FIELDS)
+
+
+@transaction.atomic(durable=True)
+def end_erasure(*, erasure: Erasure) -> None:
+    """Forget the name itself."""
+    erasure.delete()
+
+
 # Steps, for the services above and for the admin, whose own transaction holds row and outbox row.
 
 
@@ -126,7 +154,11 @@ def user_state(user: User) -> dict[str, Any]:
 
 
 def add_user_step(user: User) -> None:
+    """Raises `IntegrityError` for an id that is taken, `ChatError` `conflict` for one that was."""
     user.save(force_insert=True)
+    # Behind the insertion, which waits for an erasure of this moment.
+    if User.objects.filter(username_key=retired_key(user.username_key)).exists():
+        raise ChatError(ErrorCode.CONFLICT, "This user id is taken.")
     record_event(
         aggregate=user, topic=Topic.USER_CREATED, key=user.username, type=EventType.USER_CREATED, data=user_state(user)
     )

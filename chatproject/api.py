@@ -17,6 +17,7 @@ from accounts.bodies import BodyParser
 from accounts.errors import ChatError, ErrorCode
 from chatproject.openapi import PROBLEM, declare_problems
 from messaging.api import router as messaging_router
+from messaging.personal_api import router as personal_router
 from rooms.api import router as rooms_router
 
 logger = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ api = ChatAPI(
 api.add_router("", accounts_router)
 api.add_router("", rooms_router)
 api.add_router("", messaging_router)
+api.add_router("", personal_router)
 
 # What a framework's own status means in the protocol's words.
 CODES_BY_STATUS = {

@@ -122,6 +122,11 @@ class LetterBox:
             consumer.close()
 
 
+def rename_decider_step(old: str, new: str) -> None:
+    """Somebody who decided is erased."""
+    DeadLetterDecision.objects.filter(by=old).update(by=new)
+
+
 def _messages(consumer: Consumer, first: int, last: int) -> Iterator[Message]:
     """The records of the topic from `first` up to `last`, without it."""
     if first >= last:

@@ -5,12 +5,12 @@ from contextlib import suppress
 from threading import Event
 from typing import Any
 
-from confluent_kafka import KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 from django.db import connection, transaction
 
 from events.models import ConsumedOffset
-from events.topics import Topic
+from events.topics import TOPICS, Topic
 from messaging.cursor import Cursor
 from messaging.database import in_database
 from messaging.models import LogEpoch
@@ -75,7 +75,7 @@ class RoomLog:
 
 
 class LogWatch:
-    """Asks Kafka which incarnation of the log it has, for a process that reads it without the layer."""
+    """Asks Kafka which incarnation of the log it has, and where it ends, for a process without the layer."""
 
     def __init__(self, bootstrap_servers: str) -> None:
         # What goes wrong is told by the reading itself; a line for each attempt to connect would bury the log.
@@ -85,6 +85,14 @@ class LogWatch:
         """Kafka's id of the log's topic. Blocks for at most 10 s. Raises `confluent_kafka.KafkaException`."""
         asked = self._admin.describe_topics(TopicCollection([Topic.MESSAGE_CREATED.value]), request_timeout=5)
         return str(asked[Topic.MESSAGE_CREATED.value].result(10).topic_id)
+
+    def ends(self) -> dict[int, int]:
+        """The offset behind the last record of each partition. Raises `confluent_kafka.KafkaException`."""
+        topic = Topic.MESSAGE_CREATED.value
+        places = [TopicPartition(topic, number) for number in range(TOPICS[topic].partitions)]
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        asked: dict[TopicPartition, Any] = self._admin.list_offsets(dict.fromkeys(places, latest), request_timeout=5)
+        return {place.partition: int(answer.result(10).offset) for place, answer in asked.items()}
 
     def wait_for_another(self, topic_id: str, stopping: Event) -> bool:
         """Return True when the log was created anew, False when `stopping` is set. Kafka may be away meanwhile."""

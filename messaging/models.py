@@ -4,7 +4,8 @@ from typing import Self
 
 from django.conf import settings
 from django.db import models
-from django.db.models import F, Func, Value
+from django.db.models import F, Func, Q, Value
+from django.db.models.fields.json import KT, KeyTextTransform
 from django.db.models.functions import Now
 from django.db.models.lookups import GreaterThan, LessThan
 
@@ -49,6 +50,14 @@ class MessageQuerySet(models.QuerySet["Message"]):
     def not_from(self, blocked: frozenset[str]) -> Self:
         """Without what these people said; notices stay."""
         return self.exclude(sender_name__in=blocked) if blocked else self
+
+    def notices_naming(self, username: str) -> Self:
+        """Notices of what a person did, or of what was done to the person."""
+        named = self.filter(kind="notice").annotate(user=KT("notice__user"), by=KT("notice__by"))
+        return named.filter(Q(user=username) | Q(by=username))
+
+    def deleted_by_name(self, username: str) -> Self:
+        return self.exclude(deleted_by="").filter(deleted_by=username)
 
     def after(self, cursor: Cursor) -> Self:
         """Rows behind `cursor` in the room's order."""
@@ -120,6 +129,12 @@ class Message(models.Model):
                 name="message_room_changes",
                 condition=models.Q(changed_epoch__isnull=False),
             ),
+            # Where somebody is named whose name is to be shown to that person, or forgotten.
+            models.Index(
+                KeyTextTransform("user", "notice"), name="message_notice_user", condition=models.Q(kind="notice")
+            ),
+            models.Index(KeyTextTransform("by", "notice"), name="message_notice_by", condition=models.Q(kind="notice")),
+            models.Index(fields=["deleted_by"], name="message_deleted_by", condition=~models.Q(deleted_by="")),
         ]
         ordering = ["room", "epoch", "offset"]
 

@@ -1,10 +1,13 @@
 """The one door into the outbox."""
 
 from collections.abc import Collection, Mapping
+from functools import reduce
+from operator import or_
 from typing import Any
 from uuid import UUID
 
 from django.db import connection, models
+from django.db.models import Q
 from django.db.models.functions import Now
 from django.db.transaction import TransactionManagementError
 
@@ -12,6 +15,8 @@ from events.schemas import EventType, check_data
 from events.topics import Topic
 from outbox.models import PENDING, OutboxEvent
 
+# Where payloads name people.
+NAMING_FIELDS = ("id", "owner", "user", "by")
 # The channel of PostgreSQL's NOTIFY that wakes the poller.
 CHANNEL = "outbox"
 
@@ -58,6 +63,21 @@ def replay_dead_step(ids: Collection[UUID]) -> list[OutboxEvent]:
 def discard_dead_step(ids: Collection[UUID]) -> list[OutboxEvent]:
     """Never send dead rows, so that the later ones of their aggregates go on; those of `ids` that were dead."""
     return _decide(ids, discarded_at=Now())
+
+
+# Called for somebody who is erased, in a transaction.
+def rename_step(old: str, new: str, *, limit: int) -> int:
+    """Put another name in the place of a person's, in what at most `limit` rows carry; how many they were. Kafka keeps
+    what was sent."""
+    mentions = [Q(payload__contains={field: old}) for field in NAMING_FIELDS]
+    # Locked in one order, as everywhere.
+    rows = list(OutboxEvent.objects.filter(reduce(or_, mentions)).order_by("pk").select_for_update()[:limit])
+    for row in rows:
+        row.payload |= {field: new for field in NAMING_FIELDS if row.payload.get(field) == old}
+        row.subject = f"user/{new}" if row.subject == f"user/{old}" else row.subject
+        row.key = new if row.key == old else row.key
+    OutboxEvent.objects.bulk_update(rows, ["payload", "subject", "key"])
+    return len(rows)
 
 
 def _decide(ids: Collection[UUID], **changes: Any) -> list[OutboxEvent]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.db.models import Case, When
 
 from accounts.errors import ChatError, ErrorCode
 from accounts.models import User
@@ -140,6 +141,24 @@ def remove_member(*, room_id: int, username: str, by: User) -> None:
     remove_member_step(membership, reason="kicked", by=by)
 
 
+@transaction.atomic(durable=True)
+def leave_for_good(*, room_id: int, user: User) -> None:
+    """End the membership of somebody who does not come back. The owner's room goes to the moderator who is there
+    longest, else to such a member; a room that nobody is left in is deleted."""
+    room = Room.objects.select_for_update(no_key=True).filter(pk=room_id).first()
+    membership = room.memberships.filter(user=user).select_related("user").first() if room else None
+    if room is None or membership is None:
+        return
+    heir = _heir(room, user)
+    if heir is None:
+        delete_room_step(room)
+        return
+    # First the former owner: one owner a room is a constraint that is checked at once.
+    remove_member_step(membership, reason="left")
+    if membership.role == Role.OWNER:
+        _inherit(room, heir)
+
+
 # Steps
 
 
@@ -251,6 +270,22 @@ def _valid_name(name: str) -> str:
         return clean_name(name)
     except ValidationError as error:
         raise ChatError(ErrorCode.INVALID, " ".join(error.messages)) from None
+
+
+def _heir(room: Room, leaving: User) -> Membership | None:
+    """Who leads a room when its owner is gone: somebody who can still sign in, if there is anybody."""
+    others = room.memberships.exclude(user=leaving).select_related("user")
+    by_role = Case(When(role=Role.MODERATOR, then=0), default=1)
+    return others.order_by("-user__is_active", by_role, "pk").first()
+
+
+def _inherit(room: Room, heir: Membership) -> None:
+    heir.role, heir.muted_until = Role.OWNER, None
+    heir.save(update_fields=["role", "muted_until"])
+    room.owner = heir.user
+    room.save(update_fields=["owner"])
+    _record_state(room, EventType.ROOM_UPDATED, room_state(room))
+    record_access_change(user=heir.user, room_id=room.pk, reason="role")
 
 
 def _announce(room: Room, event: str, *, user: User, by: User | None) -> None:

@@ -1,5 +1,6 @@
 """The account page."""
 
+import json
 import re
 import urllib.request
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from tests.acceptance.processes import Web, wait_for
 from tests.browser.conftest import PASSWORD
-from tests.browser.steps import SignUp
+from tests.browser.steps import SignUp, create_room, enter, expect_bubbles, say
 
 NEW_PASSWORD = "another fine day"
 
@@ -23,10 +24,15 @@ def page(sign_up: SignUp) -> Iterator[Page]:
     yield page
 
 
-def sign_in(page: Page, name: str, password: str) -> None:
+def fill_sign_in(page: Page, name: str, password: str) -> None:
+    expect(page.get_by_role("heading", name="Welcome")).to_be_visible()
     page.get_by_label("User id").fill(name)
     page.get_by_label("Password").fill(password)
     page.get_by_role("button", name="Sign in").click()
+
+
+def sign_in(page: Page, name: str, password: str) -> None:
+    fill_sign_in(page, name, password)
     expect(page.locator("body")).to_have_attribute("data-connection", "connected")
 
 
@@ -91,7 +97,42 @@ def test_a_deactivated_account_is_told_so(page: Page):
     form = page.locator("#deactivate-form")
     form.get_by_label("Password").fill(PASSWORD)
     form.get_by_role("button").click()
-    page.get_by_label("User id").fill(name)
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
+    fill_sign_in(page, name, PASSWORD)
     expect(page.get_by_role("alert")).to_have_text("The account is deactivated.")
+
+
+def test_what_is_stored_is_downloaded(sign_up: SignUp):
+    page = sign_up("alice")
+    room = create_room(page)
+    say(page, "Hello <b>you</b>")
+    expect(page.locator(".message time")).to_have_count(1)
+    page.get_by_role("link", name="Account").click()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download my data").click()
+    document = json.loads(download.value.path().read_text())
+    assert document["account"]["id"] == page.locator("#me").inner_text()
+    assert [row["name"] for row in document["memberships"]] == [room]
+
+
+def test_who_is_erased_is_gone_for_those_who_look(sign_up: SignUp):
+    """Without a reload: the text and the name."""
+    alice, bob = sign_up("alice"), sign_up("bob")
+    room = create_room(bob)
+    enter(alice, room)
+    say(alice, "My address is 7 Main Street")
+    expect_bubbles(bob, ["My address is 7 Main Street"])
+    name = alice.locator("#me").inner_text()
+    alice.get_by_role("link", name="Account").click()
+    form = alice.locator("#erase-form")
+    form.get_by_label("Password").fill(PASSWORD)
+    form.get_by_label("Your user id").fill("bob")
+    form.get_by_role("button").click()
+    expect(form.get_by_role("alert")).to_have_text("That is not your user id.")
+    form.get_by_label("Your user id").fill(name)
+    form.get_by_role("button").click()
+    expect(alice.get_by_role("heading", name="Welcome")).to_be_visible()
+    expect(bob.locator(".message.deleted")).to_have_count(1)
+    expect(bob.locator(".system", has_text=re.compile(r"erased-\d+ left"))).to_be_visible()
+    bob.reload()
+    expect(bob.locator(".message .sender")).to_have_text(re.compile(r"^erased-\d+$"))
+    expect(bob.get_by_text("Main Street")).to_have_count(0)

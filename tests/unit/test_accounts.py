@@ -9,7 +9,10 @@ from accounts.models import User, username_key, validate_username
 from accounts.tokens import InvalidToken, TokenClaims, issue_token, read_token
 
 
-@pytest.mark.parametrize("username", ["a", "alice", "Al_ice-3.b", "김철수", "Ünïcödé", "अनिता", "ab" * 10, "..a", "٣"])
+@pytest.mark.parametrize(
+    "username",
+    ["a", "alice", "Al_ice-3.b", "김철수", "Ünïcödé", "अनिता", "ab" * 10, "..a", "٣", "क्षि", "erased", "erased-x"],
+)
 def test_user_ids_of_any_script(username: str) -> None:
     """1 to 20 letters or digits of any script, `_`, `.` and `-`."""
     validate_username(username)
@@ -17,7 +20,29 @@ def test_user_ids_of_any_script(username: str) -> None:
 
 @pytest.mark.parametrize(
     "username",
-    ["", "a" * 21, ".", "...", "a b", "a\0", "a\n", "a/b", "a@b", "<b>", "a\u202eb", "a\u0301", "\ud800", "😀"],
+    [
+        "",
+        "a" * 21,
+        ".",
+        "...",
+        "a b",
+        "a\0",
+        "a\n",
+        "a/b",
+        "a@b",
+        "<b>",
+        "a\u202eb",
+        "a\u0301",
+        "\ud800",
+        "😀",
+        "\u0301",
+        "\u0303a",
+        "a.\u0303",
+        "_\u20dd",
+        "erased-7",
+        "Erased-12",
+        "erased-\u0661",
+    ],
 )
 def test_what_is_no_user_id(username: str) -> None:
     """Not only dots, no spaces, no signs that hide, composed form only."""

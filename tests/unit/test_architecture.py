@@ -21,8 +21,9 @@ DOORS = {
     "ModerationEntry": ["rooms/moderation_log.py"],
     "Block": ["rooms/blocks.py"],
     "OutboxEvent": ["outbox/services.py", "outbox/rows.py"],
-    "Message": ["messaging/storage.py", "messaging/changes.py", "messaging/retention.py"],
+    "Message": ["messaging/storage.py", "messaging/changes.py", "messaging/retention.py", "messaging/erasure.py"],
     "Report": ["messaging/reports.py"],
+    "Erasure": ["accounts/services.py"],
     "PurgedPlace": ["messaging/retention.py"],
     "DeadLetterDecision": ["events/letter_box.py"],
 }

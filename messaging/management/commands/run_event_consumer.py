@@ -16,6 +16,7 @@ from events.consumer import MAX_BAD, EventConsumer, TopicHandler
 from events.probe import serve_probe
 from events.topics import Topic
 from events.watchdog import Watchdog
+from messaging.erasure import Eraser, ErasureLoop
 from messaging.last_message import LastMessages
 from messaging.log import LogWatch, epoch_of
 from messaging.storage import MessageStorage
@@ -65,12 +66,15 @@ class Command(BaseCommand):
         watchdog.start()
         watcher = _Watcher(watch, topic_id, on_change=consumer.stop)
         watcher.start()
+        eraser = ErasureLoop(Eraser(cache, watch, settings.KAFKA_BOOTSTRAP_SERVERS))
+        eraser.start()
         try:
             consumer.run()
         except KafkaException as error:
             raise CommandError(f"The event consumer cannot go on; start it anew: {error}") from error
         finally:
             watchdog.close()
+            eraser.close()
             changed = watcher.end()
         if changed:
             raise CommandError("The log of messages was created anew: start again, to store it under a new epoch.")

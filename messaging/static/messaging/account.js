@@ -60,6 +60,12 @@ onSubmit("deactivate-form", async (form) => {
   leave();
 });
 
+onSubmit("erase-form", async (form) => {
+  if (form.elements.id.value !== document.getElementById("me").textContent) throw new Error("That is not your user id.");
+  await call("DELETE", "/me/data", { password: form.elements.password.value });
+  leave();
+});
+
 /** `act` returns the sentence that says that it is done. */
 function onSubmit(id, act) {
   const form = document.getElementById(id);

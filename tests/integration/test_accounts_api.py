@@ -169,6 +169,24 @@ def test_a_deactivated_person_is_told_so_with_the_right_password_only() -> None:
     assert refused(door, door.sign_in("alice", "wrong")) == (401, "unauthenticated")
 
 
+@pytest.mark.parametrize(
+    ("path", "username"), [("/session", "alice"), ("/users", "bob")], ids=["signing in", "signing up"]
+)
+def test_a_session_that_was_there_before_gets_another_key(path: str, username: str) -> None:
+    """Who has planted a session in somebody's browser is not signed in with it, and finds it gone."""
+    make_person("alice")
+    door = Door()
+    planted = door.client.session
+    planted["planted"] = True
+    planted.save()
+    door.call("POST", path, {"id": username, "password": PASSWORD})
+    assert door.client.session.session_key not in {None, planted.session_key}
+    assert not session_is_alive(planted.session_key)
+    other = Door()
+    other.client.cookies["sessionid"] = planted.session_key
+    assert other.get("/session")["user"] is None
+
+
 def test_signing_out_here_leaves_the_other_sessions() -> None:
     """The session is gone, and sockets are told to look."""
     here, there = signed_in("alice"), Door()

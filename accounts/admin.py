@@ -6,12 +6,11 @@ from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.forms import AdminPasswordChangeForm, AdminUserCreationForm
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 
 from accounts import services
-from accounts.auth import check_credentials
+from accounts.auth import caller, check_credentials
 from accounts.errors import ChatError
 from accounts.models import User
 
@@ -71,7 +70,7 @@ class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]  # its stub wants an
         ("Dates", {"fields": ("created_at", "last_login")}),
     )
     add_fieldsets = ((None, {"fields": ("username", "usable_password", "password1", "password2")}),)
-    actions = ["deactivate", "sign_out"]
+    actions = ["deactivate", "sign_out", "erase"]
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
         """A user id never changes: messages, caches and other people know it."""
@@ -82,9 +81,6 @@ class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]  # its stub wants an
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         return super().has_change_permission(request, obj) and _may_act_on(request, obj)
 
-    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        return super().has_delete_permission(request, obj) and _may_act_on(request, obj)
-
     def has_moderate_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("accounts.moderate_user") or super().has_change_permission(request)
 
@@ -93,12 +89,12 @@ class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]  # its stub wants an
             raise PermissionDenied
         return super().user_change_password(request, id, form_url)
 
-    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """Memberships go with their person, whatever may be done to them alone; rooms that the person owns stand in
-        the way."""
-        names, counts, _, protected = super().get_deleted_objects(objs, request)
-        needed = {"user"} if any(not self.has_delete_permission(request, user) for user in objs) else set()
-        return names, counts, needed, protected
+    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        """Nobody is deleted: that would set the id free for somebody who is then taken for the person. See `erase`."""
+        return False
+
+    def has_erase_permission(self, request: HttpRequest) -> bool:
+        return caller(request).has_perm("accounts.delete_user")
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         if change:
@@ -107,15 +103,6 @@ class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]  # its stub wants an
         else:
             services.add_user_step(obj)
 
-    def delete_model(self, request: HttpRequest, obj: User) -> None:
-        services.delete_user_step(obj)
-
-    @transaction.atomic
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
-        """Django's "delete selected" has no transaction of its own."""
-        for user in queryset:
-            services.delete_user_step(user)
-
     @admin.action(description="Deactivate the selected users", permissions=["moderate"])
     def deactivate(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
         self._act(request, queryset.filter(is_active=True), services.deactivate_user, "Deactivated.")
@@ -123,6 +110,13 @@ class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]  # its stub wants an
     @admin.action(description="Sign the selected users out everywhere", permissions=["moderate"])
     def sign_out(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
         self._act(request, queryset, services.sign_out_everywhere, "Signed out everywhere.")
+
+    @admin.action(description="Erase the selected people, who were deactivated before", permissions=["erase"])
+    def erase(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        """In two steps, since there is no way back."""
+        for user in queryset.filter(is_active=True):
+            messages.error(request, f"{user.username} is still active: deactivate first whom you want to erase.")
+        self._act(request, queryset.filter(is_active=False), services.begin_erasure, "Erased.")
 
     def _act(self, request: HttpRequest, users: QuerySet[User], act: Callable[..., None], done: str) -> None:
         """Act on each, and write down who did; accounts of the staff stay unless a superuser asks."""

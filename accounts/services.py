@@ -178,13 +178,6 @@ def set_password_step(user: User, password: str | None) -> None:
     _void_tokens(user)
 
 
-def delete_user_step(user: User) -> None:
-    """Delete a person, whose sockets close; what the person said stays. Raises `django.db.models.ProtectedError` for
-    somebody who owns rooms."""
-    record_access_change(user=user, room_id=None, reason="deactivated")
-    user.delete()
-
-
 def _void_tokens(user: User, *, reason: str = "signed_out") -> None:
     User.objects.filter(pk=user.pk).update(token_generation=F("token_generation") + 1)
     user.refresh_from_db(fields=["token_generation"])

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth import SESSION_KEY
+from django.contrib.auth.models import Permission
 from django.core.cache import cache
 from django.db import connection
 from django.test import Client
@@ -11,7 +12,8 @@ from django.urls import reverse
 
 from accounts.auth import user_for_token
 from accounts.errors import ChatError
-from accounts.models import AccessChange, User
+from accounts.models import AccessChange, Erasure, User
+from accounts.services import deactivate_user
 from accounts.tokens import issue_token
 from outbox.models import OutboxEvent
 from rooms import services
@@ -127,30 +129,28 @@ def test_actions_on_people(admin: Client) -> None:
     assert list(reasons) == [(alice.pk, "signed_out"), (alice.pk, "deactivated"), (bob.pk, "deactivated")]
 
 
-def test_deleting_people_closes_their_sockets(admin: Client) -> None:
-    """One by one and from the list; memberships go along."""
-    people = [make_person(name) for name in ("alice", "bob", "carol")]
-    room = services.create_room(owner=User.objects.get(username="root"), name="x", kind="public")
-    for person in people:
-        services.join_room(room_id=room.pk, user=person)
-    post(admin, "accounts_user_delete", people[0].pk, post="yes")
-    run_action(admin, "accounts_user", "delete_selected", *people[1:])
-    assert list(User.objects.values_list("username", flat=True)) == ["root"]
-    closed = AccessChange.objects.filter(reason="deactivated", room_id=None).values_list("user_id", flat=True)
-    assert set(closed) == {person.pk for person in people}
-    assert room.memberships.count() == 1
-
-
-def test_who_owns_a_room_is_not_deleted(admin: Client) -> None:
-    """The page says what stands in the way."""
+def test_nobody_is_deleted(admin: Client) -> None:
+    """The id would be free for somebody else."""
     alice = make_person("alice")
-    services.create_room(owner=alice, name="Hers", kind="public")
-    url = reverse("admin:accounts_user_delete", args=[alice.pk])
-    assert b"Hers" in admin.get(url).content
-    admin.post(url, {"post": "yes"})
-    run = {"action": "delete_selected", "_selected_action": [alice.pk], "post": "yes"}
-    admin.post(reverse("admin:accounts_user_changelist"), run)
-    assert User.objects.filter(pk=alice.pk).exists() and not AccessChange.objects.filter(room_id=None).exists()
+    assert admin.post(reverse("admin:accounts_user_delete", args=[alice.pk]), {"post": "yes"}).status_code == 403
+    run_action(admin, "accounts_user", "delete_selected", alice)
+    assert User.objects.filter(username="alice").exists()
+
+
+def test_who_is_deactivated_can_be_erased(admin: Client) -> None:
+    """By somebody with the right; others are told why not."""
+    alice, bob = make_person("alice"), make_person("bob")
+    deactivate_user(user=alice)
+    helper = User.objects.create_user("helper", PASSWORD, is_staff=True)
+    helper.user_permissions.set(Permission.objects.filter(codename__in=["view_user", "change_user"]))
+    other = Client()
+    other.login(username="helper", password=PASSWORD)
+    run_action(other, "accounts_user", "erase", alice)
+    assert not Erasure.objects.exists()
+    run = {"action": "erase", "_selected_action": [alice.pk, bob.pk]}
+    page = admin.post(reverse("admin:accounts_user_changelist"), run, follow=True)
+    assert [erasure.username for erasure in Erasure.objects.all()] == ["alice"]
+    assert [message.message.partition(":")[0] for message in page.context["messages"]] == ["bob is still active"]
 
 
 def test_creating_and_renaming_a_room(admin: Client) -> None:

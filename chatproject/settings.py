@@ -6,6 +6,7 @@ Every variable has a default that suits a developer's machine; `DATABASE_URL`, `
 
 import os
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import django_stubs_ext
 from csp.constants import NONE, SELF

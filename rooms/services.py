@@ -151,7 +151,7 @@ def leave_for_good(*, room_id: int, user: User) -> None:
         return
     heir = _heir(room, user)
     if heir is None:
-        delete_room_step(room)
+        delete_room_step(room, by=user)
         return
     # First the former owner: one owner a room is a constraint that is checked at once.
     remove_member_step(membership, reason="left")

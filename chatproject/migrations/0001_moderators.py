@@ -35,7 +35,7 @@ def make_moderators(apps, schema_editor):
 class Migration(migrations.Migration):
     initial = True
     dependencies = [
-        ("accounts", "0001_initial"),
+        ("accounts", "0004_moderate_user"),
         ("rooms", "0005_moderation_entry"),
         ("messaging", "0004_report"),
         ("auth", "0012_alter_user_first_name_max_length"),

@@ -32,8 +32,8 @@ class SessionCookie(APIKeyCookie):
         super().__init__(csrf=False)
 
     def authenticate(self, request: HttpRequest, key: str | None) -> User | None:
-        user = request.user
-        if not isinstance(user, User):
+        user, session_key = request.user, request.session.session_key
+        if not isinstance(user, User) or session_key is None or not session_is_alive(session_key):
             return None
         require_csrf(request)
         return user

@@ -2,9 +2,9 @@
 
 from django.contrib import auth
 from django.http import HttpRequest, HttpResponseBase, StreamingHttpResponse
-from ninja import Router, Schema, Status
-from pydantic import Field
+from ninja import Router, Status
 
+from accounts.api import Password
 from accounts.attempts import count_attempt
 from accounts.auth import authenticated, caller, confirm_password
 from accounts.services import begin_erasure
@@ -15,10 +15,6 @@ router = Router(auth=authenticated, tags=["accounts"])
 # Of one person: a document may cost many queries.
 MAX_EXPORTS = 5
 WINDOW = 3600  # seconds
-
-
-class Password(Schema):
-    password: str = Field(max_length=1024)
 
 
 @router.get("/me/data", response={200: None})

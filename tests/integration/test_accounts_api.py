@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.hashers import MD5PasswordHasher
+from django.contrib.sessions.models import Session
 from django.core.cache import cache
 from django.test import override_settings
 
@@ -198,6 +199,16 @@ def test_signing_out_here_leaves_the_other_sessions() -> None:
     assert here.get("/session")["user"] is None
     assert there.get("/session")["user"]["id"] == "alice"
     assert list(AccessChange.objects.values_list("room_id", "reason")) == [(None, "signed_out")]
+
+
+def test_a_session_that_only_redis_still_knows_is_void() -> None:
+    """Redis was away when its person signed out."""
+    door = signed_in("alice")
+    key = door.client.session.session_key
+    Session.objects.filter(session_key=key).delete()
+    assert door.client.session.exists(key)
+    assert door.get("/session")["user"] is None
+    assert refused(door, door.get("/rooms")) == (401, "unauthenticated")
 
 
 def test_signing_out_everywhere_voids_sessions_and_tokens() -> None:

@@ -16,7 +16,7 @@ import orjson
 from confluent_kafka import KafkaException
 from django.contrib.admin.models import LogEntry
 from django.db import DatabaseError, InterfaceError, connection, transaction
-from django.db.models import Case, F, Value, When
+from django.db.models import Case, F, Q, Value, When
 from django.db.models.functions import Coalesce, Concat, Now, Substr
 from django.utils import timezone
 from redis.exceptions import RedisError
@@ -34,8 +34,12 @@ from messaging.last_message import LastMessages
 from messaging.log import LogWatch, group_of
 from messaging.models import Message
 from messaging.protocol import ChangeFrame
-from outbox.services import rename_step
-from rooms.models import Membership
+from messaging.reports import forget_reports_step
+from outbox.services import rename_in_outbox_step
+from rooms.blocks import forget_blocks_step
+from rooms.models import Membership, Room
+from rooms.moderation import forget_bans_step
+from rooms.moderation_log import rename_step
 from rooms.services import leave_for_good, lock_rooms_step
 
 logger = logging.getLogger(__name__)
@@ -145,7 +149,8 @@ class Eraser:
         for batch in (self._rename_in_notices, self._rename_in_deletions, self._rename_in_outbox):
             while batch(old, new) == self._batch:
                 pass
-        _rename_in_logs(old, new)
+        _forget_relations(erasure)
+        _rename_in_logs(erasure, old, new)
         self._cache.write([Entry(user_key(old), erasure.user.version, None)])
 
     @transaction.atomic
@@ -169,17 +174,29 @@ class Eraser:
 
     @transaction.atomic
     def _rename_in_outbox(self, old: str, new: str) -> int:
-        return rename_step(old, new, limit=self._batch)
+        return rename_in_outbox_step(old, new, limit=self._batch)
 
 
 @transaction.atomic
-def _rename_in_logs(old: str, new: str) -> None:
-    """What the admin has written down about people and memberships, and who decided about dead letters."""
+def _forget_relations(erasure: Erasure) -> None:
+    forget_bans_step(erasure.user)
+    forget_blocks_step(erasure.user)
+    forget_reports_step(erasure.user)
+
+
+@transaction.atomic
+def _rename_in_logs(erasure: Erasure, old: str, new: str) -> None:
+    """What those who lead rooms did, what the admin has written down, and who decided about dead letters."""
+    rename_step(old, new)
     rename_decider_step(old, new)
     LogEntry.objects.filter(content_type__app_label="accounts", object_repr=old).update(object_repr=new)
-    LogEntry.objects.filter(content_type__app_label="rooms", object_repr__startswith=f"{old} ").update(
+    entries = LogEntry.objects.filter(content_type__app_label__in=["rooms", "messaging"])
+    entries.filter(object_repr__startswith=f"{old} ").update(
         object_repr=Concat(Value(new), Substr("object_repr", len(old) + 1))
     )
+    entries.filter(object_repr__endswith=f" blocks {old}").update(object_repr=f"somebody blocks {new}")
+    for room in Room.objects.filter(Q(direct_low=erasure.user) | Q(direct_high=erasure.user)):
+        entries.filter(content_type__model="room", object_id=str(room.pk)).update(object_repr=room.name)
 
 
 class ErasureLoop:

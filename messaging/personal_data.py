@@ -5,13 +5,14 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any
 
 import orjson
+from django.db.models import Q
 
 from accounts.models import User
 from events.envelope import time_text
 from messaging.database import in_database
 from messaging.frames import frame_of_row
-from messaging.models import Message
-from rooms.models import Membership
+from messaging.models import Message, Report
+from rooms.models import Ban, Block, Membership, ModerationEntry
 
 PAGE = 500  # rows that are in memory at once
 
@@ -96,6 +97,64 @@ def _deletions(user: User) -> Iterator[Page]:
         ]
 
 
+def _bans(user: User) -> Iterator[Page]:
+    mine = Ban.objects.filter(user=user).select_related("room")
+    for rows in _pages(lambda last: list(mine.filter(pk__gt=last).order_by("pk")[:PAGE])):
+        yield [
+            {
+                "room": row.room_id,
+                "name": row.room.name,
+                "since": time_text(row.created_at),
+                "until": time_text(row.until) if row.until else None,
+                "reason": row.reason,
+            }
+            for row in rows
+        ]
+
+
+def _blocks(user: User) -> Iterator[Page]:
+    """Whom the person blocks. Who blocks the person is the others' business."""
+    mine = Block.objects.filter(user=user).select_related("blocked")
+    for rows in _pages(lambda last: list(mine.filter(pk__gt=last).order_by("pk")[:PAGE])):
+        yield [{"user": row.blocked.username, "since": time_text(row.created_at)} for row in rows]
+
+
+def _reports(user: User) -> Iterator[Page]:
+    """What the person reported; not who reported the person."""
+    mine = Report.objects.filter(by=user).select_related("message")
+    for rows in _pages(lambda last: list(mine.filter(pk__gt=last).order_by("pk")[:PAGE])):
+        yield [
+            {
+                "room": row.message.room_id,
+                "message": str(row.message.uid),
+                "reason": row.reason,
+                "time": time_text(row.created_at),
+            }
+            for row in rows
+        ]
+
+
+def _moderation(user: User) -> Iterator[Page]:
+    """What the person did to others as somebody who leads rooms, and what was done to the person, but not by whom."""
+    about = Q(actor=user.username) | Q(subject=user.username) & ~Q(action=ModerationEntry.Action.REPORT)
+    entries = ModerationEntry.objects.filter(about)
+    for rows in _pages(lambda last: list(entries.filter(pk__gt=last).order_by("pk")[:PAGE])):
+        yield [
+            {
+                "action": row.action,
+                "room": row.room,
+                "by_me": row.actor == user.username,
+                "user": row.subject or None,
+                "message": str(row.message) if row.message else None,
+                "detail": row.detail,
+                "until": time_text(row.until) if row.until else None,
+                "reason": row.reason,
+                "time": time_text(row.created_at),
+            }
+            for row in rows
+        ]
+
+
 def _pages(read: Callable[[int], list[Any]]) -> Iterator[list[Any]]:
     """Pages of rows behind the pk of the last one, until there are none."""
     last = 0
@@ -110,4 +169,8 @@ SECTIONS: Mapping[str, Callable[[User], Iterator[Page]]] = {
     "messages": _messages,
     "notices": _notices,
     "deletions": _deletions,
+    "bans": _bans,
+    "blocks": _blocks,
+    "reports": _reports,
+    "moderation": _moderation,
 }

@@ -3,6 +3,7 @@
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import Q
 
 from accounts.errors import ChatError, ErrorCode
 from accounts.models import User
@@ -27,3 +28,8 @@ def report_message(*, room_id: int, message: UUID, by: User, reason: str) -> Non
         record_action(
             Action.REPORT, room=room_id, actor=by.username, subject=row.sender_name, message=row.uid, reason=reason
         )
+
+
+def forget_reports_step(user: User) -> None:
+    """By somebody who is erased, and of what the person said, which is empty."""
+    Report.objects.filter(Q(by=user) | Q(message__sender=user.pk)).delete()

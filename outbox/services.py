@@ -17,6 +17,7 @@ from outbox.models import PENDING, OutboxEvent
 
 # Where payloads name people.
 NAMING_FIELDS = ("id", "owner", "user", "by")
+PEOPLE = "people"
 # The channel of PostgreSQL's NOTIFY that wakes the poller.
 CHANNEL = "outbox"
 
@@ -66,18 +67,27 @@ def discard_dead_step(ids: Collection[UUID]) -> list[OutboxEvent]:
 
 
 # Called for somebody who is erased, in a transaction.
-def rename_step(old: str, new: str, *, limit: int) -> int:
+def rename_in_outbox_step(old: str, new: str, *, limit: int) -> int:
     """Put another name in the place of a person's, in what at most `limit` rows carry; how many they were. Kafka keeps
     what was sent."""
-    mentions = [Q(payload__contains={field: old}) for field in NAMING_FIELDS]
+    mentions = [Q(payload__contains={field: old}) for field in NAMING_FIELDS] + [Q(payload__contains={PEOPLE: [old]})]
     # Locked in one order, as everywhere.
     rows = list(OutboxEvent.objects.filter(reduce(or_, mentions)).order_by("pk").select_for_update()[:limit])
     for row in rows:
-        row.payload |= {field: new for field in NAMING_FIELDS if row.payload.get(field) == old}
+        row.payload = _rename(row.payload, old, new)
         row.subject = f"user/{new}" if row.subject == f"user/{old}" else row.subject
         row.key = new if row.key == old else row.key
     OutboxEvent.objects.bulk_update(rows, ["payload", "subject", "key"])
     return len(rows)
+
+
+def _rename(payload: dict[str, Any], old: str, new: str) -> dict[str, Any]:
+    renamed = payload | {field: new for field in NAMING_FIELDS if payload.get(field) == old}
+    if people := payload.get(PEOPLE):
+        # The name of a direct room is made of theirs.
+        renamed[PEOPLE] = [new if name == old else name for name in people]
+        renamed["name"] = ", ".join(renamed[PEOPLE])
+    return renamed
 
 
 def _decide(ids: Collection[UUID], **changes: Any) -> list[OutboxEvent]:

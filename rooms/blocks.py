@@ -1,6 +1,7 @@
 """Whom a person does not want to hear: what they say is hidden from that person alone."""
 
 from django.db import transaction
+from django.db.models import Q
 
 from accounts.errors import ChatError, ErrorCode
 from accounts.models import User
@@ -28,6 +29,11 @@ def block_person(*, username: str, by: User) -> Block:
     if added:
         record_access_change(user=by, room_id=None, reason=REASON)
     return block
+
+
+def forget_blocks_step(user: User) -> None:
+    """Of somebody who is erased, and by those who blocked the person: nothing is said any more that could be hidden."""
+    Block.objects.filter(Q(user=user) | Q(blocked=user)).delete()
 
 
 @transaction.atomic(durable=True)

@@ -6,7 +6,7 @@ from accounts.errors import ChatError, ErrorCode
 from accounts.models import User
 from rooms.models import Block, Room
 from rooms.rights import find_person
-from rooms.services import add_direct_room_step
+from rooms.services import add_direct_room_step, direct_name
 
 
 @transaction.atomic(durable=True)
@@ -29,7 +29,8 @@ def open_direct_room(*, username: str, by: User) -> Room:
         return room
     if not person.is_active:
         raise ChatError(ErrorCode.NOT_FOUND, "That person's account is deactivated.")
-    room = Room(name=f"{low}, {high}", kind=Room.Kind.DIRECT, owner=by, direct_low=low, direct_high=high)
+    room = Room(kind=Room.Kind.DIRECT, owner=by, direct_low=low, direct_high=high)
+    room.name = direct_name(room)
     try:
         with transaction.atomic():
             add_direct_room_step(room)

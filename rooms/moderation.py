@@ -124,6 +124,11 @@ def lift_step(ban: Ban, *, by: User) -> None:
     ban.delete()
 
 
+def forget_bans_step(user: User) -> None:
+    """Of somebody who is erased and comes back nowhere."""
+    Ban.objects.filter(user=user).delete()
+
+
 # Helpers
 
 

@@ -4,6 +4,7 @@ from datetime import datetime
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import Q
 
 from rooms.models import ModerationEntry
 
@@ -21,3 +22,12 @@ def record_action(
         action=action, room=room, actor=actor, subject=subject, message=message, detail=detail, until=until,
         reason=reason,
     )  # fmt: skip
+
+
+def rename_step(old: str, new: str) -> None:
+    """Somebody is erased: the log says what was done, and neither to whom nor what others wrote about the person, nor
+    what the person wrote in reports."""
+    about = ModerationEntry.objects.filter(Q(subject=old) | Q(actor=old, action=Action.REPORT))
+    about.exclude(reason="").update(reason="")
+    ModerationEntry.objects.filter(subject=old).update(subject=new)
+    ModerationEntry.objects.filter(actor=old).update(actor=new)

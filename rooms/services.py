@@ -144,7 +144,8 @@ def remove_member(*, room_id: int, username: str, by: User) -> None:
 @transaction.atomic(durable=True)
 def leave_for_good(*, room_id: int, user: User) -> None:
     """End the membership of somebody who does not come back. The owner's room goes to the moderator who is there
-    longest, else to such a member; a room that nobody is left in is deleted."""
+    longest, else to such a member; a room that nobody is left in is deleted. A direct room stays to the other one, and
+    is named anew, since its name is made of theirs."""
     room = Room.objects.select_for_update(no_key=True).filter(pk=room_id).first()
     membership = room.memberships.filter(user=user).select_related("user").first() if room else None
     if room is None or membership is None:
@@ -157,6 +158,10 @@ def leave_for_good(*, room_id: int, user: User) -> None:
     remove_member_step(membership, reason="left")
     if membership.role == Role.OWNER:
         _inherit(room, heir)
+    elif room.kind == Room.Kind.DIRECT:
+        room.name = direct_name(room)
+        room.save(update_fields=["name"])
+        record_room_state(room, EventType.ROOM_UPDATED)
 
 
 # Steps
@@ -232,6 +237,11 @@ def remove_member_step(membership: Membership, *, reason: str, by: User | None =
 
 
 # Helpers
+
+
+def direct_name(room: Room) -> str:
+    """What a direct room is called where neither of its people looks."""
+    return ", ".join(user.username for user in (room.direct_low, room.direct_high) if user is not None)
 
 
 def record_room_state(room: Room, type: EventType) -> None:

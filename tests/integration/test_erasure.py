@@ -28,9 +28,13 @@ from messaging.frames import frame_of_row
 from messaging.last_message import LastMessages
 from messaging.log import LogWatch
 from messaging.models import Message
+from messaging.reports import report_message
 from outbox.models import OutboxEvent
+from rooms import moderation
+from rooms.blocks import block_person
+from rooms.direct import open_direct_room
 from rooms.figures import RoomFigures
-from rooms.models import Membership, Room
+from rooms.models import Block, Membership, ModerationEntry, Room
 from rooms.services import create_room, join_room
 from tests.integration.history_support import fill_room
 from tests.integration.people_support import PASSWORD, Door, make_person, refused
@@ -128,16 +132,34 @@ def test_the_name_is_nowhere_in_the_database_any_more(
             "by": None if n % 2 else NAME,
         }
         say(garden, None, "", kind="notice", seq=None, notice=told)
-    kinds = ContentType.objects.get_for_models(User, Membership)
-    for kind, shown in ((kinds[User], NAME), (kinds[Membership], f"{NAME} in Garden")):
-        LogEntry.objects.create(user=bob, content_type=kind, object_id="1", object_repr=shown, action_flag=2)
+    direct = open_direct_room(username=NAME, by=bob)
+    theirs = say(direct, bob, "Between us")
+    mine = say(direct, mallory, "And nobody else")
+    report_message(room_id=direct.pk, message=theirs.uid, by=mallory, reason=f"Ask {NAME}")
+    report_message(room_id=direct.pk, message=mine.uid, by=bob, reason=f"Look at {NAME}")
+    moderation.ban_person(room_id=other.pk, username="bob", by=mallory, reason="Noise")
+    moderation.ban_person(room_id=garden.pk, username=NAME, by=bob, reason=f"{NAME} is loud")
+    block_person(username=NAME, by=bob)
+    kinds = ContentType.objects.get_for_models(User, Membership, Room, Block)
+    shown = [
+        (kinds[User], mallory.pk, NAME), (kinds[Membership], 1, f"{NAME} in Garden"),
+        (kinds[Room], direct.pk, direct.name), (kinds[Block], 1, f"bob blocks {NAME}"),
+    ]  # fmt: skip
+    for kind, pk, name in shown:
+        LogEntry.objects.create(user=bob, content_type=kind, object_id=str(pk), object_repr=name, action_flag=2)
     DeadLetterDecision.objects.create(
         offset=1, letter_time=timezone.now(), action="dropped", by=NAME, origin="", reason=""
     )
     assert len(list(places_of(NAME))) >= 10
     erase(mallory, eraser, log)
     assert list(places_of(NAME)) == []
-    assert LogEntry.objects.filter(object_repr=f"erased-{mallory.pk} in Garden").exists()
+    alias = f"erased-{mallory.pk}"
+    assert LogEntry.objects.filter(object_repr=f"{alias} in Garden").exists()
+    # What is left of it tells what was done, in whose room, and what bob has said.
+    log_of_bans = ModerationEntry.objects.filter(action="ban").order_by("pk").values_list("actor", "subject", "reason")
+    assert list(log_of_bans) == [(alias, "bob", "Noise"), ("bob", alias, "")]
+    assert [room["name"] for room in Door(token_of=bob).get("/rooms")["items"] if room["kind"] == "direct"] == [alias]
+    assert Message.objects.get(pk=theirs.pk).text == "Between us"
 
 
 def test_what_was_said_is_as_if_deleted(mallory: User, garden: Room, eraser: Eraser, log: LogWatch) -> None:

@@ -18,8 +18,11 @@ from accounts.services import set_email
 from accounts.tokens import issue_token
 from messaging.models import Message
 from messaging.personal_api import MAX_EXPORTS
-from messaging.personal_data import personal_data
+from messaging.personal_data import SECTIONS, personal_data
+from messaging.reports import report_message
+from rooms.blocks import block_person
 from rooms.models import Room
+from rooms.moderation import ban_person
 from rooms.services import create_room, join_room
 from tests.integration.history_support import fill_room
 from tests.integration.people_support import make_person
@@ -72,10 +75,33 @@ def test_the_document_holds_everything_about_a_person_and_nothing_of_others() ->
     assert "secret" not in json.dumps(document)
 
 
+def test_what_leads_rooms_blocks_and_reports_is_told_without_the_others_part() -> None:
+    """Nobody learns who has reported, blocked or banned whom."""
+    alice, bob = make_person("alice"), make_person("bob")
+    room, hers = (create_room(owner=owner, name="Garden", kind="public") for owner in (bob, alice))
+    for each in (room, hers):
+        for person in (alice, bob):
+            join_room(room_id=each.pk, user=person)
+    said, heard = say(room, alice, "Noise"), say(room, bob, "Silence")
+    report_message(room_id=room.pk, message=said.uid, by=bob, reason="Too loud")
+    report_message(room_id=room.pk, message=heard.uid, by=alice, reason="Too quiet")
+    block_person(username="bob", by=alice)
+    block_person(username="alice", by=bob)
+    ban_person(room_id=room.pk, username="alice", by=bob, reason="Enough")
+    ban_person(room_id=hers.pk, username="bob", by=alice, reason="You too")
+    document = document_of(alice)
+    assert [(row["room"], row["reason"]) for row in document["bans"]] == [(room.pk, "Enough")]
+    assert [row["user"] for row in document["blocks"]] == ["bob"]
+    assert [(row["message"], row["reason"]) for row in document["reports"]] == [(str(heard.uid), "Too quiet")]
+    acts = [(row["action"], row["by_me"], row["user"]) for row in document["moderation"]]
+    assert acts == [("report", True, "bob"), ("ban", False, "alice"), ("ban", True, "bob")]
+    assert "Too loud" not in json.dumps(document)
+
+
 def test_a_person_of_nothing_has_a_document_too() -> None:
     """Empty lists."""
     document = document_of(make_person("alice"))
-    assert [document[name] for name in ("memberships", "messages", "notices", "deletions")] == [[], [], [], []]
+    assert [document[name] for name in SECTIONS] == [[]] * len(SECTIONS)
 
 
 def test_memory_does_not_grow_with_what_was_said() -> None:

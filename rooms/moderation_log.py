@@ -5,6 +5,7 @@ from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Q
+from django.utils import timezone
 
 from rooms.models import ModerationEntry
 
@@ -22,6 +23,14 @@ def record_action(
         action=action, room=room, actor=actor, subject=subject, message=message, detail=detail, until=until,
         reason=reason,
     )  # fmt: skip
+
+
+def mute_in_force(room: int, username: str) -> datetime | None:
+    """The end of the mute that somebody was given in a room, also as a former member: nobody shakes it off by leaving
+    and coming back. None: there is none."""
+    mutes = ModerationEntry.objects.filter(room=room, subject=username, action__in=[Action.MUTE, Action.UNMUTE])
+    until = mutes.order_by("-pk").values_list("until", flat=True).first()
+    return until if until is not None and until > timezone.now() else None
 
 
 def rename_step(old: str, new: str) -> None:

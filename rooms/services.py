@@ -16,7 +16,7 @@ from events.schemas import EventType
 from events.topics import Topic
 from outbox.services import record_event
 from rooms.models import Ban, Membership, Room, clean_name
-from rooms.moderation_log import Action, record_action
+from rooms.moderation_log import Action, mute_in_force, record_action
 from rooms.rights import (
     find_and_lock,
     find_member,
@@ -215,9 +215,12 @@ def delete_room_step(room: Room, *, by: User) -> None:
 
 def add_member_step(room: Room, user: User, *, reason: str, by: User | None = None) -> bool:
     """Insert a membership; false when there is one. Call it with the room's row locked."""
-    _, added = Membership.objects.get_or_create(
-        room=room, user=user, defaults={"joined_seq": room.last_seq, "read_seq": room.last_seq}
-    )
+    state = {
+        "joined_seq": room.last_seq,
+        "read_seq": room.last_seq,
+        "muted_until": mute_in_force(room.pk, user.username),
+    }
+    _, added = Membership.objects.get_or_create(room=room, user=user, defaults=state)
     if added:
         record_access_change(user=user, room_id=room.pk, reason=reason)
         if by is not None:

@@ -120,6 +120,17 @@ def test_a_mute_ends_by_itself(room: Room, people: dict[str, User]) -> None:
     require_unmuted(read_access(people["member"].pk, room.pk))
 
 
+def test_a_mute_is_not_shaken_off_by_leaving(room: Room, people: dict[str, User]) -> None:
+    """Who comes back is muted as before; after the mute was ended nobody is."""
+    member, change = people["member"], partial(moderation.change_member, room_id=room.pk, username="member")
+    change(by=people["owner"], muted_until=timezone.now() + HOUR)
+    for muted in (True, False):
+        services.leave_room(room_id=room.pk, user=member)
+        services.join_room(room_id=room.pk, user=member)
+        assert (read_access(member.pk, room.pk).muted_until is not None) is muted
+        change(by=people["owner"], unmute=True)
+
+
 def test_nobody_is_changed_who_is_no_member(room: Room, people: dict[str, User]) -> None:
     change = partial(moderation.change_member, room_id=room.pk, username="stranger", by=people["owner"])
     assert code_of(partial(change, role="moderator")) == ErrorCode.NOT_FOUND

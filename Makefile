@@ -28,11 +28,12 @@ audit: $(VENV)/installed ## known vulnerabilities of what is installed
 load: $(VENV)/installed ## 100 users in one room of a chat that runs (make run), with every receipt checked
 	@$(BIN)/python manage.py loadtest --profile seed
 
-bench: $(VENV)/installed ## figures of storing, history, the room list, the outbox and the channel layer (the latter into its README)
+bench: $(VENV)/installed ## figures of storing, history, the room list, presence, the outbox and the layer (into its README)
 	@$(BIN)/python -m benchmarks.storing
 	@$(BIN)/python -m benchmarks.history
 	@$(BIN)/python -m benchmarks.rooms
 	@$(BIN)/python -m benchmarks.outbox
+	@$(BIN)/python -m benchmarks.presence
 	@$(BIN)/python -m benchmarks.layer
 	@$(BIN)/python -m benchmarks.layer_costs
 

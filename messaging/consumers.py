@@ -118,8 +118,6 @@ class Visit:
         # Rooms whose stream this socket gets.
         self._rooms: set[int] = set()
         self._follows_list = False
-        # The announcement of a room that is being entered; None before the first.
-        self._entering: asyncio.Task[None] | None = None
         # The showing of the newest private news; None before the first.
         self._private: asyncio.Task[None] | None = None
         self._in_flight = asyncio.Semaphore(MAX_IN_FLIGHT)
@@ -160,7 +158,7 @@ class Visit:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await self._leave_rooms()
+            self._leave_rooms()
             self._hub.visits.discard(self)
             self._ended.set()
 
@@ -203,6 +201,7 @@ class Visit:
             # Where this socket has come to, and not the log's end: what is between them follows.
             cursor = self._hub.log.cursor((await self._subscription.join(group_of(room))).live_from)
             self._socket.post(protocol.subscribed(id, room, cursor, recovered=True))
+            self._enter(room, announce=False)
             return
         if room in self._rooms:
             await self._subscription.leave(group_of(room))
@@ -223,12 +222,17 @@ class Visit:
         self._rooms.add(room)
         # Somebody who was removed during all this was not in the room yet when the change was told.
         await self._check_room(room, "kicked")
-        if room not in self._rooms:
-            return
-        # Not to be cancelled half-way: it could then reach Redis after the leaving, and the person would seem to stay.
-        entering = self._hub.attendance.enter(room, self._username, self._session, announce=not newly)
-        self._entering = asyncio.create_task(entering, name="entering")
-        await asyncio.shield(self._entering)
+        if room in self._rooms:
+            self._enter(room, announce=not newly)
+
+    def _enter(self, room: int, *, announce: bool) -> None:
+        """Be counted among the people in the room, and show them to this socket; may be repeated."""
+        show = partial(self._show_people, room)
+        self._hub.attendance.enter(room, self._username, self._session, announce=announce, show=show)
+
+    def _show_people(self, room: int, text: Text) -> None:
+        if room in self._rooms:
+            self._socket.post_texts([text])
 
     async def _become_member(self, room: int) -> bool:
         """Join a public room on the way; true when the person was no member before. Raises `ChatError`."""
@@ -261,7 +265,7 @@ class Visit:
             self._socket.post(last_word)
         if room in self._rooms:
             self._rooms.discard(room)
-            await self._hub.attendance.leave(room, self._username, self._session)
+            self._hub.attendance.leave(room, self._username, self._session)
 
     async def _send(self, frame: Frame) -> None:
         message = protocol.parse_send(frame, protocol.require_room(frame))
@@ -426,14 +430,13 @@ class Visit:
 
     # The end
 
-    async def _leave_rooms(self) -> None:
+    def _leave_rooms(self) -> None:
         """Announce the end of a socket that was closed; a connection that was lost keeps its leases for a while."""
-        attendance, rooms = self._hub.attendance, list(self._rooms)
-        if self._entering is not None:
-            await asyncio.gather(self._entering, return_exceptions=True)
-        attendance.forget(rooms, self._username, self._session)
+        attendance = self._hub.attendance
         end = attendance.leave if self._socket.was_closed else attendance.lose
-        await asyncio.gather(*[end(room, self._username, self._session) for room in rooms])
+        for room in self._rooms:
+            end(room, self._username, self._session)
+        self._rooms.clear()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = asyncio.create_task(work)

@@ -122,6 +122,7 @@ class Hub:
 
     async def close(self) -> None:
         """End the background tasks; a new `start` begins them again."""
+        await self.attendance.flush()
         tasks, self._tasks = self._tasks, []
         for task in tasks:
             task.cancel()

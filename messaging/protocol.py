@@ -2,7 +2,7 @@
 
 import re
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, NamedTuple
@@ -231,6 +231,12 @@ def edited(*, room: int, cursor: Cursor, message: str, text: str, by: str, time:
 
 def deleted(*, room: int, cursor: Cursor, message: str, by: str, time: str) -> Frame:
     return {"type": "deleted", "room": room, "cursor": str(cursor), "message": message, "by": by, "time": time}
+
+
+def presence(room: int, count: int, users: Sequence[str] | None) -> Frame:
+    """Who is in a room; `users` None: too many to be named."""
+    frame: Frame = {"type": "presence", "room": room, "count": count}
+    return frame if users is None else {**frame, "users": users}
 
 
 def notice(*, room: int, cursor: Cursor, id: str, time: str, details: Mapping[str, object]) -> Frame:

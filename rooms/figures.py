@@ -10,7 +10,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from rooms.presence import PEOPLE, keys_of
+from rooms.presence import PEOPLE
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class RoomFigures:
         """The figures of each room, in one round trip."""
         pipeline = self._redis.pipeline(transaction=False)
         for room in rooms:
-            pipeline.eval(PEOPLE, 2, *keys_of(room), 0)
+            pipeline.eval(PEOPLE, 0, room, 0)
             pipeline.hget(last_message_key(room), "data")
         try:
             answers = pipeline.execute() if rooms else []

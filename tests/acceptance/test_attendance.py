@@ -1,7 +1,19 @@
 """Entering and leaving is told once a person, on every server, also when a connection just dies."""
 
+import asyncio
+from collections import Counter
+from contextlib import AsyncExitStack
+from time import monotonic
+
+import redis
+
+from devstack import DevStack
 from tests.acceptance.chat import Chat, create_room
 from tests.acceptance.client import ChatClient, Frame
+
+LEASE = 30.0  # seconds that a server which was killed keeps its people
+SWEEP = 2.5  # seconds between two looks
+SLACK = 5.0  # seconds for a busy machine
 
 
 def comings(client: ChatClient, user: str) -> list[Frame]:
@@ -41,3 +53,85 @@ async def test_a_connection_that_dies_is_told_too(chat: Chat):
         await two.subscribe(room)
         two.cut()
         await alice.until(lambda client: comings(client, bob)[-1:] == [{"type": "left", "room": room, "user": bob}])
+
+
+async def present(client: ChatClient, room: int, count: int) -> Frame:
+    """The newest word of who is there says so many."""
+
+    def newest(client: ChatClient) -> Frame | None:
+        frames = [frame for frame in client.of_type("presence") if frame["room"] == room]
+        return frames[-1] if frames and frames[-1]["count"] == count else None
+
+    frame: Frame = await client.until(newest)
+    return frame
+
+
+async def test_who_subscribes_is_told_who_is_there(chat: Chat):
+    first, second = chat.web("web1"), chat.web("web2")
+    (alice, alice_token), (bob, bob_token) = chat.tokens(2).items()
+    room = create_room(first.url, alice_token)
+    async with ChatClient(first.url, alice_token) as one, ChatClient(second.url, bob_token) as two:
+        await one.subscribe(room)
+        assert (await present(one, room, 1))["users"] == [alice]
+        await two.subscribe(room)
+        assert (await present(two, room, 2))["users"] == sorted([alice, bob])
+        # A new member makes a notice and no `joined`, so the others learn the number by a frame of its own.
+        assert (await present(one, room, 2))["users"] == sorted([alice, bob])
+
+
+async def test_a_killed_server_s_people_leave_once_unless_they_come_back(chat: Chat):
+    """100 people in a room: 49 of the killed server come back at once, 50 do not; another server sees it all."""
+    doomed, other = chat.web("web1"), chat.web("web2")
+    (_, watcher_token), *others = chat.tokens(100).items()
+    room = create_room(other.url, watcher_token)
+    returning, lost = dict(others[:49]), dict(others[49:])
+    async with AsyncExitStack() as sockets, ChatClient(other.url, watcher_token) as watcher:
+        await watcher.subscribe(room)
+        for token in [*returning.values(), *lost.values()]:
+            client = await sockets.enter_async_context(ChatClient(doomed.url, token))
+            await client.subscribe(room)
+        await present(watcher, room, 100)
+        before = len(watcher.frames)
+        await asyncio.to_thread(doomed.kill)
+        killed_at = monotonic()
+        back = [await sockets.enter_async_context(ChatClient(other.url, token)) for token in returning.values()]
+        await asyncio.gather(*(client.subscribe(room) for client in back))
+        assert monotonic() - killed_at < LEASE / 2, "The machine was too slow for people to come back in time."
+
+        def moves(client: ChatClient) -> Counter[tuple[str, str]]:
+            frames = [frame for frame in client.frames[before:] if frame["type"] in {"joined", "left"}]
+            return Counter((frame["type"], frame["user"]) for frame in frames)
+
+        await watcher.until(lambda client: len(moves(client)) >= len(lost), deadline=LEASE + SWEEP + SLACK)
+        # Another sweep would tell of those who came back.
+        await asyncio.sleep(2 * SWEEP)
+        assert moves(watcher) == Counter({("left", user): 1 for user in lost})
+
+
+async def test_redis_forgets_everything_and_nobody_is_told_that_somebody_came_or_went(chat: Chat, chat_stack: DevStack):
+    first, second = chat.web("web1"), chat.web("web2")
+    (_, alice_token), (bob, bob_token), (eve, eve_token) = chat.tokens(3).items()
+    room = create_room(first.url, alice_token)
+    async with ChatClient(first.url, alice_token) as alice, ChatClient(second.url, bob_token) as two:
+        for client in (alice, two):
+            await client.subscribe(room)
+        async with ChatClient(second.url, eve_token) as three:
+            await three.subscribe(room)
+            await present(alice, room, 3)
+            before = len(alice.frames)
+            with redis.Redis.from_url(chat_stack.addresses()["REDIS_URL"]) as store:
+                store.flushdb()
+            await asyncio.to_thread(chat_stack.kill, "redis")
+            await asyncio.to_thread(chat_stack.wait_ready)
+            async with ChatClient(first.url, bob_token) as again:
+                await again.subscribe(room)
+            await alice.until(lambda client: client.of_type("presence")[-1] in client.frames[before:])
+            assert (await present(alice, room, 3))["users"]
+            assert [frame for frame in alice.frames[before:] if frame["type"] in {"joined", "left"}] == []
+
+        def eve_is_gone(client: ChatClient) -> bool:
+            newest = client.of_type("left", "presence")[-1]
+            return bool(newest.get("user") == eve or newest.get("count") == 2)
+
+        await alice.until(eve_is_gone)
+        assert comings(alice, bob) == []

@@ -95,3 +95,18 @@ def test_what_is_written_before_the_room_is_there_is_sent_when_it_is(sign_up: Si
     expect_bubbles(alice, ["early"])
     expect_bubbles(bob, ["early"])
     expect(bob.locator(".message.pending, .message.failed")).to_have_count(0)
+
+
+def test_the_room_s_head_says_who_is_online(sign_up: SignUp):
+    """Kept up to date as people come and go."""
+    alice, bob = sign_up("alice"), sign_up("bob")
+    room = create_room(alice)
+    expect(alice.get_by_role("button", name="1 online")).to_be_visible()
+    enter(bob, room)
+    online = alice.get_by_role("button", name="2 online")
+    online.click()
+    names = [page.locator("#me").inner_text() for page in (alice, bob)]
+    expect(alice.locator("#people-list .name")).to_have_text(sorted(names))
+    bob.get_by_role("button", name="Sign out").click()
+    expect(alice.locator("#people-list .name")).to_have_text(names[:1])
+    expect(alice.locator(".system", has_text=f"{names[1]} left")).to_be_visible()

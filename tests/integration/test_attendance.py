@@ -1,16 +1,19 @@
 """Attendance when what it stands on does not go on as usual."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from itertools import count
 from typing import Any
 
+import orjson
 import pytest
 from django.conf import settings
 
 from kafka_layer import NotProduced
 from messaging import attendance as attendance_module
 from messaging.attendance import Attendance
+from messaging.protocol import Text
 from rooms.presence import Presence
 
 rooms = count(20_000_000)
@@ -33,32 +36,88 @@ async def presence() -> AsyncIterator[Presence]:
         yield presence
 
 
+@asynccontextmanager
+async def kept(attendance: Attendance) -> AsyncIterator[None]:
+    """Its background task runs."""
+    keeping = asyncio.ensure_future(attendance.keep())
+    try:
+        yield
+        assert not keeping.done()
+    finally:
+        keeping.cancel()
+        await asyncio.wait([keeping])
+
+
+def enter(attendance: Attendance, room: int, user: str, session: str = "1", *, announce: bool = True) -> list[Text]:
+    """The list gets the `presence` frames that the socket is shown."""
+    shown: list[Text] = []
+    attendance.enter(room, user, session, announce=announce, show=shown.append)
+    return shown
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 (what changes are lists)
+            await asyncio.sleep(0.01)
+
+
 async def test_what_cannot_be_announced_ends_nothing(presence: Presence, monkeypatch: pytest.MonkeyPatch) -> None:
     """Entering, leaving and the sweep go on without Kafka."""
     monkeypatch.setattr(attendance_module, "SWEEP_INTERVAL", 0.01)
     monkeypatch.setattr(attendance_module, "LOST_AFTER", 0.0)
     layer, room = DeafLayer(), next(rooms)
     attendance = Attendance(layer, presence)
-    for session, user in enumerate(["ada", "bob", "eve"]):
-        await attendance.enter(room, user, str(session), announce=True)
-    await attendance.leave(room, "ada", "0")
-    await attendance.lose(room, "bob", "1")
-    keeping = asyncio.ensure_future(attendance.keep())
-    async with asyncio.timeout(10):
-        while layer.refused != ["joined", "joined", "joined", "left", "left"]:
-            await asyncio.wait([keeping], timeout=0.01)
-    assert not keeping.done()
-    keeping.cancel()
-    await attendance.leave(room, "eve", "2")
+    async with kept(attendance):
+        for user in ["ada", "bob", "eve"]:
+            enter(attendance, room, user)
+        attendance.leave(room, "ada", "1")
+        attendance.lose(room, "bob", "1")
+        await until(lambda: layer.refused == ["joined", "joined", "joined", "left", "left"])
+        attendance.leave(room, "eve", "1")
+        await attendance.flush()
 
 
-async def test_a_socket_that_is_forgotten_is_renewed_no_more(presence: Presence) -> None:
+async def test_who_enters_is_shown_who_is_there(presence: Presence) -> None:
+    """All who enter together see the same people."""
+    attendance, room = Attendance(DeafLayer(), presence), next(rooms)
+    async with kept(attendance):
+        ada, bob = enter(attendance, room, "ada"), enter(attendance, room, "bob")
+        await attendance.flush()
+        expected = {"type": "presence", "room": room, "count": 2, "users": ["ada", "bob"]}
+        assert [orjson.loads(shown[0].text) for shown in (ada, bob)] == [expected, expected]
+        for user in ("ada", "bob"):
+            attendance.leave(room, user, "1")
+        await attendance.flush()
+
+
+async def test_who_is_not_announced_by_name_is_counted_in_a_presence_frame(presence: Presence) -> None:
+    """A new member has made a notice, which does not say that the person is here."""
+    layer, room = DeafLayer(), next(rooms)
+    attendance = Attendance(layer, presence)
+    async with kept(attendance):
+        enter(attendance, room, "ada", announce=False)
+        await until(lambda: layer.refused == ["presence"])
+        attendance.leave(room, "ada", "1")
+        await attendance.flush()
+
+
+async def test_a_socket_that_has_left_is_renewed_no_more(presence: Presence) -> None:
     """Whatever happens to its leaving, its leases end by themselves."""
     attendance, room = Attendance(DeafLayer(), presence), next(rooms)
-    await attendance.enter(room, "ada", "1", announce=False)
-    attendance.forget([room], "ada", "1")
+    enter(attendance, room, "ada")
+    attendance.lose(room, "ada", "1")
     assert not attendance._here
-    await attendance.leave(room, "ada", "1")
+
+
+async def test_steps_reach_redis_in_their_order(presence: Presence) -> None:
+    """Whoever has left is gone, also when it was at once."""
+    attendance, room = Attendance(DeafLayer(), presence), next(rooms)
+    async with kept(attendance):
+        for _ in range(20):
+            enter(attendance, room, "ada")
+            attendance.leave(room, "ada", "1")
+        await attendance.flush()
+        assert await presence.people(room) == (0, [])
 
 
 async def test_the_background_task_ends_when_it_is_cancelled(
@@ -66,11 +125,14 @@ async def test_the_background_task_ends_when_it_is_cancelled(
 ) -> None:
     """At whatever moment of its talk with Redis, or a server that stops would hang."""
     monkeypatch.setattr(attendance_module, "SWEEP_INTERVAL", 0.0)
+    monkeypatch.setattr(attendance_module, "GATHER_INTERVAL", 0.0)
     attendance, room = Attendance(DeafLayer(), presence), next(rooms)
-    await attendance.enter(room, "ada", "1", announce=False)
+    enter(attendance, room, "ada")
     for n in range(50):
         keeping = asyncio.ensure_future(attendance.keep())
         await asyncio.wait([keeping], timeout=n / 5000)
         keeping.cancel()
         assert (await asyncio.wait([keeping], timeout=5))[0]
-    await attendance.leave(room, "ada", "1")
+    async with kept(attendance):
+        attendance.leave(room, "ada", "1")
+        await attendance.flush()

@@ -1,7 +1,7 @@
 """Presence: leases in Redis say who is in a room."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from itertools import count
 from time import monotonic
@@ -12,7 +12,7 @@ from django.conf import settings
 
 from rooms import presence as presence_module
 from rooms.figures import UNKNOWN, RoomFigures
-from rooms.presence import Presence, PresenceUnavailable, keys_of, member_of
+from rooms.presence import Kind, People, Presence, PresenceUnavailable, Step, keys_of, member_of
 
 rooms = count(10_000_000)
 NOWHERE = "redis://127.0.0.1:1/0"
@@ -30,7 +30,15 @@ async def room() -> AsyncIterator[int]:
     room = next(rooms)
     yield room
     async with _redis() as client:
-        await client.delete(*keys_of(room))
+        await client.delete(*keys_of(room), f"presence:{room}:told")
+
+
+@pytest.fixture
+async def quiet() -> AsyncIterator[None]:
+    """For a test that makes Redis forget."""
+    yield
+    async with _redis() as client:
+        await client.delete("presence:quiet")
 
 
 @asynccontextmanager
@@ -42,89 +50,129 @@ async def _redis() -> AsyncIterator[redis.asyncio.Redis]:
         await client.aclose()
 
 
+async def enter(presence: Presence, room: int, user: str, session: str) -> bool:
+    """Whether it is told by name that the person came."""
+    return (await presence.apply([Step(Kind.ENTER, room, user, session)])).moved == [True]
+
+
+async def leave(presence: Presence, room: int, user: str, session: str) -> bool:
+    """Whether it is told by name that the person went."""
+    return (await presence.apply([Step(Kind.LEAVE, room, user, session)])).moved == [True]
+
+
+async def lose(presence: Presence, room: int, user: str, session: str, seconds: float) -> None:
+    await presence.apply([Step(Kind.LOSE, room, user, session, int(seconds * 1000))])
+
+
+async def renew(presence: Presence, entries: Iterable[tuple[int, str, str]]) -> set[int]:
+    sessions: dict[int, list[tuple[str, str]]] = {}
+    for room, user, session in entries:
+        sessions.setdefault(room, []).append((user, session))
+    return await presence.renew(sessions)
+
+
+async def sweep(presence: Presence, *rooms: int) -> list[str]:
+    """The people of the rooms who are told to have gone."""
+    gone, _ = await presence.sweep()
+    return [user for room, user in gone if room in rooms]
+
+
+async def settle(presence: Presence, room: int) -> list[People]:
+    """What is told of the room until there is nothing more to tell."""
+    told: list[People] = []
+    async with asyncio.timeout(10):
+        while True:
+            known, again = await presence.tell([room])
+            told += known.values()
+            if room not in again:
+                return told
+            await asyncio.sleep(0.05)
+
+
 async def end_lease(room: int, user: str, session: str) -> None:
     """As if the lease had run out."""
     async with _redis() as client:
         assert await client.zadd(keys_of(room)[0], {member_of(user, session): 1}, xx=True, ch=True) == 1
+        await client.zadd("presence:due", {str(room): 1})
 
 
 async def test_only_the_first_socket_enters_and_only_the_last_leaves(presence: Presence, room: int) -> None:
     """However many sockets a person has, on whatever servers."""
     async with Presence(settings.REDIS_URL, **settings.REDIS_OPTIONS) as other:
-        assert await presence.enter(room, "alice", "s1") is True
-        assert await other.enter(room, "alice", "s2") is False
-        assert await presence.enter(room, "bob", "s3") is True
+        assert await enter(presence, room, "alice", "s1") is True
+        assert await enter(other, room, "alice", "s2") is False
+        assert await enter(presence, room, "bob", "s3") is True
         assert await presence.people(room) == (2, ["alice", "bob"])
-        assert await presence.leave(room, "alice", "s1") is False
-        assert await other.leave(room, "alice", "s2") is True
+        assert await leave(presence, room, "alice", "s1") is False
+        assert await leave(other, room, "alice", "s2") is True
         assert await presence.people(room) == (1, ["bob"])
 
 
 async def test_entering_and_leaving_twice_says_nothing_new(presence: Presence, room: int) -> None:
     """Both may be repeated."""
-    assert [await presence.enter(room, "alice", "s1") for _ in range(2)] == [True, False]
-    assert [await presence.leave(room, "alice", "s1") for _ in range(2)] == [True, False]
+    assert [await enter(presence, room, "alice", "s1") for _ in range(2)] == [True, False]
+    assert [await leave(presence, room, "alice", "s1") for _ in range(2)] == [True, False]
     assert await presence.people(room) == (0, [])
 
 
 @pytest.mark.parametrize("user", ["a%b", "김철수", "al", "a.b-c"])
 async def test_a_name_is_not_taken_for_the_beginning_of_another(presence: Presence, room: int, user: str) -> None:
     """Nor for a pattern."""
-    assert await presence.enter(room, f"{user}x", "s1") is True
-    assert await presence.enter(room, user, "s2") is True
-    assert await presence.leave(room, user, "s2") is True
+    assert await enter(presence, room, f"{user}x", "s1") is True
+    assert await enter(presence, room, user, "s2") is True
+    assert await leave(presence, room, user, "s2") is True
 
 
 async def test_one_hundred_sockets_at_once_make_one_arrival(presence: Presence, room: int) -> None:
     """The first is decided in Redis, not in a process."""
     sessions = [f"s{number}" for number in range(100)]
-    entered = await asyncio.gather(*(presence.enter(room, "alice", session) for session in sessions))
-    left = await asyncio.gather(*(presence.leave(room, "alice", session) for session in sessions))
+    entered = await asyncio.gather(*(enter(presence, room, "alice", session) for session in sessions))
+    left = await asyncio.gather(*(leave(presence, room, "alice", session) for session in sessions))
     assert (sum(entered), sum(left)) == (1, 1)
 
 
 async def test_a_lost_connection_that_comes_back_never_left(presence: Presence, room: int) -> None:
     """The new socket arrives before the lease of the old one has ended."""
-    await presence.enter(room, "alice", "s1")
-    await presence.expire_after(room, "alice", "s1", 0.05)
-    assert await presence.enter(room, "alice", "s2") is False
+    await enter(presence, room, "alice", "s1")
+    await lose(presence, room, "alice", "s1", 0.05)
+    assert await enter(presence, room, "alice", "s2") is False
     await end_lease(room, "alice", "s1")
-    assert await presence.sweep([room]) == []
-    assert await presence.leave(room, "alice", "s2") is True
+    assert await sweep(presence, room) == []
+    assert await leave(presence, room, "alice", "s2") is True
 
 
 async def test_a_lost_connection_leaves_when_its_time_is_over(presence: Presence, room: int) -> None:
     """By Redis' clock, and once."""
-    await presence.enter(room, "alice", "s1")
-    await presence.expire_after(room, "alice", "s1", 0.2)
-    assert await presence.sweep([room]) == []
+    await enter(presence, room, "alice", "s1")
+    await lose(presence, room, "alice", "s1", 0.2)
+    assert await sweep(presence, room) == []
     assert await presence.people(room) == (1, ["alice"])
     started, gone = monotonic(), []
     async with asyncio.timeout(10):
         while not gone:
-            gone = await presence.sweep([room])
-    assert gone == [(room, "alice")]
+            gone = await sweep(presence, room)
+    assert gone == ["alice"]
     # Redis' clock counts whole milliseconds, and the lease was older than `started`.
     assert monotonic() - started > 0.1
-    assert await presence.sweep([room]) == []
+    assert await sweep(presence, room) == []
 
 
 async def test_who_comes_back_before_the_sweep_has_never_left(presence: Presence, room: int) -> None:
     """Nobody was told, so nobody needs to hear of the return."""
-    await presence.enter(room, "alice", "s1")
+    await enter(presence, room, "alice", "s1")
     await end_lease(room, "alice", "s1")
     assert await presence.people(room) == (0, [])
-    assert await presence.enter(room, "alice", "s2") is False
-    assert await presence.sweep([room]) == []
+    assert await enter(presence, room, "alice", "s2") is False
+    assert await sweep(presence, room) == []
     assert await presence.people(room) == (1, ["alice"])
 
 
 async def test_a_lost_connection_that_was_swept_stays_swept(presence: Presence, room: int) -> None:
     """Shortening a lease that is gone does not make a new one."""
-    await presence.enter(room, "alice", "s1")
+    await enter(presence, room, "alice", "s1")
     await end_lease(room, "alice", "s1")
-    assert await presence.sweep([room]) == [(room, "alice")]
-    await presence.expire_after(room, "alice", "s1", 5)
+    assert await sweep(presence, room) == ["alice"]
+    await lose(presence, room, "alice", "s1", 5)
     assert await presence.people(room) == (0, [])
 
 
@@ -133,12 +181,12 @@ async def test_of_many_sweeping_processes_one_gets_each_person(presence: Presenc
     people = [f"p{number}" for number in range(50)]
     for user in people:
         for session in ("s1", "s2"):
-            await presence.enter(room, user, session)
+            await enter(presence, room, user, session)
             await end_lease(room, user, session)
     sweepers = [Presence(settings.REDIS_URL, **settings.REDIS_OPTIONS) for _ in range(10)]
-    answers = await asyncio.gather(*(sweeper.sweep([room]) for sweeper in sweepers))
+    answers = await asyncio.gather(*(sweep(sweeper, room) for sweeper in sweepers))
     await asyncio.gather(*(sweeper.close() for sweeper in sweepers))
-    assert sorted(user for answer in answers for _, user in answer) == sorted(people)
+    assert sorted(user for answer in answers for user in answer) == sorted(people)
 
 
 async def test_renewed_leases_last(presence: Presence, room: int) -> None:
@@ -146,34 +194,118 @@ async def test_renewed_leases_last(presence: Presence, room: int) -> None:
     other = next(rooms)
     entries = [(room, "alice", "s1"), (other, "alice", "s1"), (room, "bob", "s2")]
     for entry in entries:
-        await presence.enter(*entry)
+        await enter(presence, *entry)
         await end_lease(*entry)
-    await presence.renew(entries)
-    assert await presence.sweep([room, other]) == []
+    await renew(presence, entries)
+    assert await sweep(presence, room, other) == []
     assert [await presence.people(room), await presence.people(other)] == [(2, ["alice", "bob"]), (1, ["alice"])]
-    await presence.leave(other, "alice", "s1")
+    await leave(presence, other, "alice", "s1")
 
 
-async def test_a_redis_that_forgot_everything_learns_it_again_in_silence(presence: Presence, room: int) -> None:
-    """Renewing brings the leases back; nobody is announced a second time."""
-    await presence.enter(room, "alice", "s1")
+async def test_leases_that_were_lost_come_back_in_silence(presence: Presence, room: int) -> None:
+    """Renewing brings them back; the room is told once who is there, and then again who comes and goes."""
+    await enter(presence, room, "alice", "s1")
     async with _redis() as client:
         await client.delete(*keys_of(room))
-    await presence.renew([(room, "alice", "s1"), (room, "alice", "s2")])
-    assert await presence.enter(room, "alice", "s3") is False
-    assert [await presence.leave(room, "alice", session) for session in ("s1", "s2", "s3")] == [False, False, True]
+    assert await renew(presence, [(room, "alice", "s1"), (room, "alice", "s2")]) == {room}
+    assert await enter(presence, room, "alice", "s3") is False
+    assert await settle(presence, room) == [People(1, ["alice"])]
+    assert [await leave(presence, room, "alice", session) for session in ("s1", "s2", "s3")] == [False, False, True]
+
+
+async def test_while_servers_bring_back_their_leases_nobody_comes_or_goes_by_name(
+    presence: Presence, room: int, quiet: None
+) -> None:
+    """A Redis that forgot everything does not know who was there before, so nothing it says of them is true."""
+    async with Presence(settings.REDIS_URL, **settings.REDIS_OPTIONS) as other, _redis() as client:
+        await enter(presence, room, "alice", "s1")
+        await enter(other, room, "bob", "s2")
+        await client.delete(*keys_of(room), "presence:since", "presence:due")
+        assert await sweep(other, room) == []
+        assert (other.must_renew, presence.must_renew) == (True, False)
+        assert await enter(other, room, "alice", "s3") is False
+        assert await presence.tell([room]) == ({}, {room})
+        await renew(presence, [(room, "alice", "s1")])
+        await renew(other, [(room, "bob", "s2"), (room, "alice", "s3")])
+        assert (other.must_renew, presence.must_renew) == (False, False)
+        await client.delete("presence:quiet")
+        assert await settle(presence, room) == [People(2, ["alice", "bob"])]
+        assert await leave(other, room, "bob", "s2") is True
+
+
+async def test_leases_that_ended_while_redis_was_away_are_nobodys_going(
+    presence: Presence, room: int, quiet: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a long outage each server renews before anybody sweeps."""
+    monkeypatch.setattr(presence_module, "LONG_OUTAGE", 0.0)
+    await enter(presence, room, "alice", "s1")
+    await end_lease(room, "alice", "s1")
+    async with _redis() as client:
+        monkeypatch.setattr(presence_module, "DEADLINE", 0.1)
+        await client.client_pause(300)
+        with pytest.raises(PresenceUnavailable):
+            await presence.sweep()
+        monkeypatch.undo()
+        assert await sweep(presence, room) == []
+        assert presence.must_renew
+        await renew(presence, [(room, "alice", "s1")])
+        await client.delete("presence:quiet")
+        assert await sweep(presence, room) == []
+        assert await leave(presence, room, "alice", "s1") is True
+
+
+async def test_a_crowd_is_told_by_its_number_once_in_a_while(presence: Presence, room: int) -> None:
+    """By one server at a time, and the last number is the right one."""
+    people = [f"p{number}" for number in range(101)]
+    comings = await presence.apply([Step(Kind.ENTER, room, user, "s1") for user in people])
+    assert (any(comings.moved), comings.rooms, comings.tell) == (False, {room: People(101, None)}, {room})
+    async with Presence(settings.REDIS_URL, **settings.REDIS_OPTIONS) as other:
+        answers = await asyncio.gather(*(server.tell([room]) for server in (presence, other) * 5))
+        assert [known for known, _ in answers if known] == [{room: People(101, None)}]
+        assert await enter(other, room, "late", "s1") is False
+        assert await other.tell([room]) == ({}, {room})
+        assert await settle(presence, room) == [People(102, None)]
+
+
+async def test_a_crowd_that_shrinks_is_told_its_names_before_anybody_goes_by_name(
+    presence: Presence, room: int
+) -> None:
+    """Who joined it while it was large was not told them."""
+    people = [f"p{number:03}" for number in range(101)]
+    await presence.apply([Step(Kind.ENTER, room, user, "s1") for user in people])
+    assert await settle(presence, room) == [People(101, None)]
+    assert await leave(presence, room, "p100", "s1") is False
+    assert await settle(presence, room) == [People(100, people[:100])]
+    assert await leave(presence, room, "p099", "s1") is True
+    assert await enter(presence, room, "p100", "s1") is True
+    assert await enter(presence, room, "p099", "s1") is False
+    assert await settle(presence, room) == [People(101, None)]
+
+
+async def test_a_number_is_told_again_after_a_lease_s_time(
+    presence: Presence, room: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server that was to tell it may have died, or Kafka may have lost it."""
+    entries = [(room, f"p{number}", "s1") for number in range(101)]
+    await presence.apply([Step(Kind.ENTER, *entry) for entry in entries])
+    assert await settle(presence, room) == [People(101, None)]
+    assert await renew(presence, entries) == set()
+    async with _redis() as client:
+        await client.hset(f"presence:{room}:told", "at", 1)
+    assert await renew(presence, entries) == {room}
+    assert await settle(presence, room) == [People(101, None)]
 
 
 async def test_an_abandoned_room_vanishes(presence: Presence, room: int) -> None:
     """Nothing is left in Redis of a room that no server renews."""
-    await presence.enter(room, "alice", "s1")
+    await enter(presence, room, "alice", "s1")
     async with _redis() as client:
         assert all([0 < await client.pttl(key) <= 2 * presence_module.LEASE for key in keys_of(room)])
 
 
 async def test_a_large_room_has_a_number_but_no_names(presence: Presence, room: int) -> None:
     """Nobody reads a thousand names, and nobody should pay for them."""
-    await presence.renew([(room, f"p{number}", "s1") for number in range(101)])
+    await renew(presence, [(room, f"p{number}", "s1") for number in range(101)])
     assert await presence.people(room, limit=100) == (101, [])
     assert len((await presence.people(room, limit=101))[1]) == 101
 
@@ -183,11 +315,12 @@ async def test_without_redis_each_call_says_so_in_time() -> None:
     async with Presence(NOWHERE, **settings.REDIS_OPTIONS) as presence:
         started = monotonic()
         for call in (
-            presence.enter(1, "alice", "s1"),
-            presence.leave(1, "alice", "s1"),
-            presence.expire_after(1, "alice", "s1", 5),
-            presence.renew([(1, "alice", "s1")]),
-            presence.sweep([1]),
+            enter(presence, 1, "alice", "s1"),
+            leave(presence, 1, "alice", "s1"),
+            lose(presence, 1, "alice", "s1", 5),
+            renew(presence, [(1, "alice", "s1")]),
+            presence.sweep(),
+            presence.tell([1]),
             presence.people(1),
         ):
             with pytest.raises(PresenceUnavailable, match="Redis: ConnectionError"):
@@ -209,7 +342,7 @@ async def test_a_redis_that_hangs_costs_a_deadline(monkeypatch: pytest.MonkeyPat
     async with server, Presence(f"redis://127.0.0.1:{port}/0", socket_timeout=30) as presence:
         started = monotonic()
         with pytest.raises(PresenceUnavailable, match=r"no answer in 0\.2 s"):
-            await presence.enter(1, "alice", "s1")
+            await enter(presence, 1, "alice", "s1")
         assert monotonic() - started < 1
         done.set()
 
@@ -218,7 +351,7 @@ async def test_the_room_list_counts_people_not_sockets(presence: Presence, room:
     """Those whose leases last."""
     figures = RoomFigures(settings.REDIS_URL, **settings.REDIS_OPTIONS)
     for user, session in [("alice", "s1"), ("alice", "s2"), ("bob", "s3"), ("eve", "s4")]:
-        await presence.enter(room, user, session)
+        await enter(presence, room, user, session)
     assert figures.read([room])[room].online == 3
     await end_lease(room, "eve", "s4")
     assert figures.read([room])[room].online == 2

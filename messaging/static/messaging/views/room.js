@@ -5,6 +5,7 @@ import { Stream } from "../stream.js";
 import { Composer } from "./composer.js";
 import { ConfirmView } from "./confirm.js";
 import { MessageMenu } from "./message_menu.js";
+import { PeopleView } from "./people.js";
 import { RoomPanel } from "./room_panel.js";
 import { TimelineView } from "./timeline.js";
 
@@ -20,7 +21,7 @@ export class RoomView {
   #kind = document.getElementById("room-kind");
   #room = null;
   #stream = null;
-  #here = null; // how many people are in the room; null: not known
+  #people = new PeopleView();
   #unread = 0;
   #user;
   #client;
@@ -90,7 +91,7 @@ export class RoomView {
     this.#stream?.close();
     this.#panel.close();
     this.#room = room;
-    this.#here = null;
+    this.#people.reset();
     this.#unread = 0;
     this.#stream = room && this.#listen(new Stream({ client: this.#client, room: room.id }));
     for (const part of [...this.#section.children]) {
@@ -107,7 +108,7 @@ export class RoomView {
 
   /** On each connection. */
   resume() {
-    this.#here = null;
+    this.#people.reset();
     this.#stream?.resume();
   }
 
@@ -131,20 +132,17 @@ export class RoomView {
   }
 
   #ephemeral(frame) {
-    if (frame.type === "presence") {
-      this.#here = frame.count;
-    } else if (frame.user !== this.#user) {
-      if (this.#here !== null) this.#here += frame.type === "joined" ? 1 : -1;
+    this.#people.take(frame);
+    if (frame.type !== "presence" && frame.user !== this.#user) {
       this.#timeline.say(`${frame.user} ${frame.type === "joined" ? "entered" : "left"}`);
     }
-    this.#head();
   }
 
   #head() {
     if (this.#room === null) return;
     const room = this.#rooms.get(this.#room.id) ?? this.#room;
     if (this.#title.textContent !== room.name) this.#title.textContent = room.name;
-    this.#kind.textContent = [KINDS[room.kind], this.#here && `${this.#here} here`].filter(Boolean).join(" · ");
+    this.#kind.textContent = KINDS[room.kind] ?? "";
   }
 
   #moderates() {

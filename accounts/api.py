@@ -9,6 +9,7 @@ from accounts import services
 from accounts.auth import authenticated, caller, check_credentials, confirm_password, require_csrf
 from accounts.bodies import Body
 from accounts.errors import ChatError, ErrorCode
+from accounts.limits import require_address
 from accounts.models import User
 from accounts.tokens import DEFAULT_DAYS, MAX_DAYS, issue_token
 from events.envelope import time_text
@@ -69,6 +70,7 @@ class Token(Schema):
 def sign_up(request: HttpRequest, credentials: Credentials) -> Status[Person]:
     """Make an account and sign in with it."""
     require_csrf(request)
+    require_address("sign_ups", request.META.get("REMOTE_ADDR", ""))
     user = services.register_user(username=credentials.id, password=credentials.password)
     auth.login(request, user, backend=BACKEND)
     return Status(201, _person(user))

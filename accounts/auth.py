@@ -1,12 +1,11 @@
 """Who is calling: a session cookie, with CSRF protection on unsafe calls, or a bearer token."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from django.conf import settings
 from django.contrib.auth.backends import AllowAllUsersModelBackend
 from django.contrib.sessions.models import Session
-from django.core.cache import cache
 from django.http import HttpRequest
 from django.utils import timezone
 from ninja.security import APIKeyCookie, HttpBearer
@@ -14,12 +13,9 @@ from ninja.utils import check_csrf
 
 from accounts.errors import ChatError, ErrorCode
 from accounts.known import known_people
+from accounts.limits import give_back, network_of, require, require_here
 from accounts.models import User, username_key
 from accounts.tokens import InvalidToken, read_token
-
-# Failed sign-ins of an id from an address, and how long they count.
-MAX_FAILURES = 10
-FAILURE_WINDOW = 600  # seconds
 
 
 class SessionCookie(APIKeyCookie):
@@ -36,13 +32,15 @@ class SessionCookie(APIKeyCookie):
         if not isinstance(user, User) or session_key is None or not session_is_alive(session_key):
             return None
         require_csrf(request)
+        require_here("calls", user.pk)
         return user
 
 
 class BearerToken(HttpBearer):
     def authenticate(self, request: HttpRequest, token: str) -> User:
-        request.user = user_for_token(token)
-        return request.user
+        request.user = user = user_for_token(token)
+        require_here("calls", user.pk)
+        return user
 
 
 # The token first: a program that sends one needs no CSRF token, whatever cookies it carries.
@@ -97,7 +95,7 @@ def check_credentials(request: HttpRequest, username: str, password: str) -> Use
     Raises `ChatError` `unauthenticated`, `rate_limited`, and `forbidden` for a deactivated account, which only who
     knows its password is told.
     """
-    with _counted_attempt(request, username):
+    with counted_attempt(request, username):
         # Hashes the password also when there is nobody to compare it with.
         user = AllowAllUsersModelBackend().authenticate(request, username=username, password=password)
         if not isinstance(user, User):
@@ -110,25 +108,16 @@ def check_credentials(request: HttpRequest, username: str, password: str) -> Use
 def confirm_password(request: HttpRequest, user: User, password: str) -> None:
     """Raise `ChatError` `forbidden` unless this is the password of the person who calls; guesses count as failed
     sign-ins do (`rate_limited`)."""
-    with _counted_attempt(request, user.username):
+    with counted_attempt(request, user.username):
         if not user.check_password(password):
             raise ChatError(ErrorCode.FORBIDDEN, "The password is wrong.")
 
 
 @contextmanager
-def _counted_attempt(request: HttpRequest, username: str) -> Iterator[None]:
+def counted_attempt(request: HttpRequest, username: str) -> Iterator[None]:
     """Count an attempt from its start until it succeeds, so that many at once are no way around the limit. Raises
-    `ChatError` `rate_limited`. Without Redis nothing is counted; passwords are hashed slowly all the same."""
-    key = f"sign-in-failures:{request.META.get('REMOTE_ADDR', '')}:{username_key(username)[:80]}"
-    # `add` starts the window and `incr` leaves its end where it is. The key may expire between the two.
-    with suppress(ValueError):
-        if not cache.add(key, 1, FAILURE_WINDOW) and (cache.incr(key) or 0) > MAX_FAILURES:
-            raise ChatError(ErrorCode.RATE_LIMITED, "Too many failed sign-ins; wait.", retry_after=_seconds_left(key))
+    `ChatError` `rate_limited`."""
+    who = f"{network_of(request.META.get('REMOTE_ADDR', ''))}:{username_key(username)[:80]}"
+    require("sign_in_failures", who)
     yield
-    with suppress(ValueError):
-        cache.decr(key)
-
-
-def _seconds_left(key: str) -> float:
-    remaining: int | None = cache.ttl(key)  # type: ignore[attr-defined]  # of django-redis
-    return float(max(1, remaining or 1))
+    give_back("sign_in_failures", who)

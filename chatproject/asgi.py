@@ -17,6 +17,7 @@ http = get_asgi_application()
 
 from django.conf import settings  # noqa: E402
 
+from chatproject.client_address import ClientAddress  # noqa: E402
 from chatproject.handshake import Handshake  # noqa: E402
 from events.probe import serve_probe  # noqa: E402
 from kafka_layer.metrics import LayerCollector  # noqa: E402
@@ -49,4 +50,5 @@ get_resolver().url_patterns  # noqa: B018
 gc.collect()
 gc.freeze()
 
-application = ProtocolTypeRouter({"http": http, "websocket": websocket})
+router = ProtocolTypeRouter({"http": http, "websocket": websocket})
+application = ClientAddress(router, trusted_proxies=settings.TRUSTED_PROXIES)

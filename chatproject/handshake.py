@@ -1,7 +1,9 @@
 """Who opens a WebSocket: a browser with its session cookie and an allowed Origin, or a program with a token."""
 
+import asyncio
 import logging
 from collections.abc import Sequence
+from math import ceil
 from typing import Any
 
 from asgiref.typing import ASGIReceiveCallable, ASGISendCallable
@@ -12,7 +14,9 @@ from django.http.request import split_domain_port, validate_host
 
 from accounts.auth import expiry_of, user_for_token
 from accounts.errors import ChatError, ErrorCode
+from accounts.limits import is_trusted, require_address
 from messaging.database import in_database
+from messaging.protocol import CloseCode
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +26,8 @@ Scope = dict[str, Any]
 class Handshake:
     """Set `scope["user"]` to the person (None: nobody, or a void token), `scope["refusal"]` to the `ChatError` that
     says why there is none, `scope["session_key"]` (None with a token), and `scope["expires"]`, when a token does, in
-    seconds since 1970. Refuse a cookie's handshake from a foreign page with HTTP 403.
+    seconds since 1970. Refuse a cookie's handshake from a foreign page with HTTP 403, and too many of one address with
+    429 or 403.
 
     A browser sends cookies with whatever page opens the socket (cross-site WebSocket hijacking, CWE-1385), so a
     cookie needs an Origin: one of `allowed_origins`, or the very host that the request names. A token is never sent
@@ -34,6 +39,12 @@ class Handshake:
         self.allowed_origins = frozenset(allowed_origins)
 
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        address = scope["client"][0]
+        # Without a trip to a thread for those who are free of it, such as a load test.
+        if not is_trusted(address) and (problem := await asyncio.to_thread(_too_many, address)) is not None:
+            logger.info("A handshake was refused: %s", problem)
+            await _refuse(scope, send, problem)
+            return
         headers: dict[bytes, bytes] = dict(scope["headers"])
         token = _bearer_token(headers)
         if token is None and not self._is_allowed_origin(headers):
@@ -67,6 +78,26 @@ def _is_own_host(host: str) -> bool:
 
 def _origins_of(host: str) -> list[str]:
     return [f"https://{host}"] if settings.SECURE else [f"https://{host}", f"http://{host}"]
+
+
+def _too_many(address: str) -> ChatError | None:
+    """Why there may be no further handshake of an address now; None when there may be."""
+    try:
+        require_address("handshakes", address)
+    except ChatError as problem:
+        return problem
+    return None
+
+
+async def _refuse(scope: Scope, send: ASGISendCallable, problem: ChatError) -> None:
+    """With HTTP 429 where the server can, else with 403."""
+    if "websocket.http.response" not in scope.get("extensions", {}):
+        await send({"type": "websocket.close", "code": int(CloseCode.TOO_MANY), "reason": None})
+        return
+    headers = [(b"retry-after", str(ceil(problem.retry_after or 1)).encode()), (b"content-type", b"text/plain")]
+    status = problem.code.http_status
+    await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": problem.detail.encode(), "more_body": False})
 
 
 def _bearer_token(headers: dict[bytes, bytes]) -> str | None:

@@ -5,6 +5,8 @@ Every variable has a default that suits a developer's machine; `DATABASE_URL`, `
 """
 
 import os
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from math import inf
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -14,6 +16,7 @@ from django.core.exceptions import ImproperlyConfigured
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
+from accounts.limits import Limit
 from events.topics import TOPICS, Topic
 
 # Django's generic classes (ModelAdmin, BaseUserManager …) take their type arguments at run time too.
@@ -37,6 +40,24 @@ def _flag(name: str, default: str) -> bool:
 
 def _words(name: str, default: str = "") -> list[str]:
     return [word for word in os.environ.get(name, default).replace(",", " ").split() if word]
+
+
+def _limit(name: str, default: str) -> Limit:
+    burst, _, per = (os.environ.get(name) or default).partition("/")
+    try:
+        limit = Limit(int(burst), float(per))
+    except ValueError:
+        limit = Limit(0, 0)
+    if limit.burst < 1 or not 0 < limit.per < inf:
+        raise ImproperlyConfigured(f"{name} says how many within how many seconds, such as {default}.")
+    return limit
+
+
+def _networks(name: str, default: str) -> list[IPv4Network | IPv6Network]:
+    try:
+        return [ip_network(word) for word in _words(name, default)]
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name} lists networks, such as 10.0.0.0/8: {error}.") from None
 
 
 DEBUG = _flag("DEBUG", "0")
@@ -207,9 +228,28 @@ CHANNEL_LAYERS = {
     }
 }
 
-# What a person may send: messages a second on each web process, and how many at once.
-MESSAGE_RATE = float(os.environ.get("MESSAGE_RATE", "10"))
-MESSAGE_BURST = int(os.environ.get("MESSAGE_BURST", "50"))
+# How often somebody may do something: so many at once, and as many again, evenly, within so many seconds. Each has a
+# variable: `LIMIT_JOINS=60/60`.
+LIMITS = {
+    # Of a person on each web process: messages, edits and deletions; REST calls. Of a socket: frames other than `send`.
+    "messages": _limit("LIMIT_MESSAGES", "50/5"),
+    "calls": _limit("LIMIT_CALLS", "200/4"),
+    "frames": _limit("LIMIT_FRAMES", "300/6"),
+    # Of a person.
+    "joins": _limit("LIMIT_JOINS", "60/60"),
+    "rooms": _limit("LIMIT_ROOMS", "10/60"),
+    # Of a person's id from an address.
+    "sign_in_failures": _limit("LIMIT_SIGN_IN_FAILURES", "10/600"),
+    # Of an address.
+    "sign_ups": _limit("LIMIT_SIGN_UPS", "20/60"),
+    "handshakes": _limit("LIMIT_HANDSHAKES", "50/1"),
+}
+# Open sockets of a person, on all web processes together.
+MAX_SOCKETS = int(os.environ.get("MAX_SOCKETS", "20"))
+# Networks that are free of the limits by address: offices behind one address, load tests; a developer's own machine.
+TRUSTED_NETWORKS = _networks("TRUSTED_NETWORKS", "127.0.0.0/8 ::1/128" if EMBEDDED else "")
+# Proxies whose X-Forwarded-For is believed; nobody else's is.
+TRUSTED_PROXIES = _networks("TRUSTED_PROXIES", "")
 
 AUTH_USER_MODEL = "accounts.User"
 AUTH_PASSWORD_VALIDATORS = [

@@ -15,6 +15,7 @@ from ninja import Query, Router, Schema, Status
 from accounts.auth import authenticated, caller
 from accounts.bodies import Body
 from accounts.errors import ChatError, ErrorCode
+from accounts.limits import require_here
 from events.envelope import time_text
 from events.schemas import Text
 from kafka_layer import LayerError
@@ -28,7 +29,7 @@ from messaging.hub import get_hub
 from messaging.log import RoomLog
 from messaging.models import Report
 from messaging.protocol import SendFrame
-from messaging.sending import require_rate, send_message
+from messaging.sending import send_message
 from rooms.models import Block
 from rooms.rights import require_moderator, require_reader
 
@@ -81,7 +82,7 @@ def post_message(request: HttpRequest, room_id: int, message: MessageIn) -> Stat
     """Send a message without a socket, with the same rules; answers with the message's frame."""
     user = caller(request)
     checked = protocol.parse_send(message.dict(), room_id)
-    require_rate(get_hub().rate, user.pk)
+    require_here("messages", user.pk)
     _require_speaker(user.pk, room_id)
     cursor = async_to_sync(_send)(checked, user.pk, user.username)
     frame = protocol.message(

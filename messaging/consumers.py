@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 from typing import Any
+from uuid import uuid4
 
 from channels.consumer import AsyncConsumer
 from confluent_kafka import KafkaException
@@ -16,6 +17,7 @@ from prometheus_client import Gauge
 
 from accounts.auth import session_is_alive
 from accounts.errors import ChatError, ErrorCode
+from accounts.limits import limited_total, require, require_here
 from accounts.models import User
 from kafka_layer import Batch, Gap, LayerError
 from messaging import protocol
@@ -30,7 +32,7 @@ from messaging.models import Message
 from messaging.protocol import ChangeFrame, CloseCode, Frame, SendFrame, Text
 from messaging.render import PrivateNews
 from messaging.resume import enter_stream
-from messaging.sending import require_rate, send_message
+from messaging.sending import send_message
 from messaging.socket import Receive, Send, Socket
 from rooms import blocks
 from rooms.models import Room
@@ -74,8 +76,16 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]  # Channels has no type
         if refusal is not None:
             await send({"type": "websocket.close", "code": int(refusal)})
             return
-        with connections.track_inprogress():
-            await Visit(hub, scope["user"], scope["session_key"], scope["expires"], receive, send).serve()
+        user, socket = scope["user"], uuid4().hex
+        try:
+            if not await hub.sockets.open_socket(user.pk, socket):
+                limited_total.labels("sockets").inc()
+                await send({"type": "websocket.close", "code": int(CloseCode.TOO_MANY)})
+                return
+            with connections.track_inprogress():
+                await Visit(hub, user, scope["session_key"], scope["expires"], receive, send).serve()
+        finally:
+            await hub.sockets.close_socket(user.pk, socket)
 
 
 def _as_seen_by(username: str, frame: Frame) -> Frame:
@@ -177,6 +187,9 @@ class Visit:
         await self._ended.wait()
 
     async def _handle(self, frame: Frame) -> None:
+        # Messages have a limit of their own, for all sockets of a person.
+        if frame.get("type") != "send":
+            require_here("frames", self._session)
         handler = self._handlers.get(str(frame.get("type")))
         if handler is None:
             raise ChatError(ErrorCode.INVALID, f"There is no frame of the type {frame.get('type')!r:.50}.")
@@ -241,10 +254,14 @@ class Visit:
         except ChatError as problem:
             if problem.code != ErrorCode.NOT_MEMBER:
                 raise
-            await in_database(join_room)(room_id=room, user=self._user)
+            await in_database(self._join)(room)
             await self._hub.access.require_member(self._user_id, room)
             return True
         return False
+
+    def _join(self, room: int) -> None:
+        require("joins", self._user_id)
+        join_room(room_id=room, user=self._user)
 
     async def _unsubscribe(self, frame: Frame) -> None:
         id = protocol.require_id(frame)
@@ -269,7 +286,7 @@ class Visit:
 
     async def _send(self, frame: Frame) -> None:
         message = protocol.parse_send(frame, protocol.require_room(frame))
-        require_rate(self._hub.rate, self._user_id)
+        require_here("messages", self._user_id)
         if message.retry:
             # Its look-up takes a while; messages behind it must not overtake it.
             await self._hub.access.require_speaker(self._user_id, message.room)
@@ -303,7 +320,7 @@ class Visit:
 
     async def _edit(self, frame: Frame) -> None:
         change = protocol.parse_edit(frame)
-        require_rate(self._hub.rate, self._user_id)
+        require_here("messages", self._user_id)
         await self._hub.access.require_speaker(self._user_id, change.room)
         target = await find_target(self._hub.log, change)
         # The look-up may have taken a while; a right that was lost meanwhile is lost.
@@ -312,7 +329,7 @@ class Visit:
 
     async def _delete(self, frame: Frame) -> None:
         change = protocol.parse_delete(frame)
-        require_rate(self._hub.rate, self._user_id)
+        require_here("messages", self._user_id)
         await self._hub.access.require_member(self._user_id, change.room)
         target = await find_target(self._hub.log, change)
         access = await self._hub.access.require_member(self._user_id, change.room)

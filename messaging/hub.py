@@ -18,7 +18,7 @@ from messaging.database import in_database
 from messaging.drain import drain_on_signals
 from messaging.live import LiveFigures
 from messaging.log import RoomLog
-from messaging.rate import MessageRate
+from messaging.open_sockets import OpenSockets
 from messaging.render import Renderer
 from rooms.models import Membership
 from rooms.presence import Presence
@@ -47,13 +47,13 @@ class Visit(Protocol):
 
 
 class Hub:
-    """`log` and `rate` serve any event loop; `access` and `attendance` belong to the one that serves the sockets."""
+    """`log` serves any event loop; the others belong to the one that serves the sockets."""
 
-    def __init__(self, log: RoomLog, access: AccessCache, attendance: Attendance, rate: MessageRate) -> None:
+    def __init__(self, log: RoomLog, access: AccessCache, attendance: Attendance, sockets: OpenSockets) -> None:
         self.log = log
         self.access = access
         self.attendance = attendance
-        self.rate = rate
+        self.sockets = sockets
         # One for all sockets: batches share renderings by the function that makes them.
         self.renderer = Renderer(log)
         # The people who are served here now, each on one socket.
@@ -74,6 +74,7 @@ class Hub:
                 asyncio.create_task(_run_on(self.access.watch), name="access-watch"),
                 asyncio.create_task(_run_on(self.attendance.keep), name="attendance"),
                 asyncio.create_task(_run_on(self._tell_figures), name="live-figures"),
+                asyncio.create_task(_run_on(self.sockets.keep), name="open-sockets"),
             ]
             drain_on_signals(self.drain)
 
@@ -147,7 +148,7 @@ def get_hub() -> Hub:
         RoomLog(layer),
         AccessCache(),
         Attendance(layer, Presence(settings.REDIS_URL, **settings.REDIS_OPTIONS)),
-        MessageRate(rate=settings.MESSAGE_RATE, burst=settings.MESSAGE_BURST),
+        OpenSockets(settings.REDIS_URL, most=settings.MAX_SOCKETS, **settings.REDIS_OPTIONS),
     )
 
 

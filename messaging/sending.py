@@ -16,19 +16,10 @@ from messaging.frames import message_envelope
 from messaging.log import RoomLog, group_of
 from messaging.models import Message
 from messaging.protocol import SendFrame
-from messaging.rate import MessageRate
 
 # How long to wait for storage to reach a place in the log.
 STORED_DEADLINE = 6.0  # seconds
 STORED_INTERVAL = 0.05  # seconds
-
-
-def require_rate(rate: MessageRate, user: int) -> None:
-    """Raise `ChatError` `rate_limited` for a person who writes too fast."""
-    wait = rate.take(user)
-    if wait:
-        detail = "You write too fast; send it again a little later."
-        raise ChatError(ErrorCode.RATE_LIMITED, detail, retry_after=max(1.0, wait))
 
 
 async def send_message(

@@ -14,6 +14,7 @@ from ninja import Query, Router, Schema, Status
 from accounts.auth import authenticated, caller
 from accounts.bodies import Body, Moment
 from accounts.errors import ChatError, ErrorCode
+from accounts.limits import require
 from accounts.models import User
 from events.envelope import time_text
 from events.schemas import Text
@@ -154,6 +155,7 @@ def list_rooms(request: HttpRequest, query: Annotated[RoomQuery, Query()]) -> Ro
 @router.post("/rooms", response={201: RoomOut})
 def create_room(request: HttpRequest, room: NewRoom) -> Status[RoomOut]:
     """Create a room; who creates it owns it."""
+    require("rooms", caller(request).pk)
     created = services.create_room(owner=caller(request), name=room.name, kind=room.kind)
     return Status(201, _one_room(request, created.pk))
 
@@ -188,6 +190,7 @@ def open_direct_room(request: HttpRequest, with_whom: DirectWith) -> RoomOut:
 @router.put("/rooms/{int:room_id}/membership", response=RoomOut)
 def join_room(request: HttpRequest, room_id: int) -> RoomOut:
     """Become a member of a public room; may be repeated."""
+    require("joins", caller(request).pk)
     services.join_room(room_id=room_id, user=caller(request))
     return _one_room(request, room_id)
 

@@ -305,12 +305,12 @@ class Presence:
 
     async def people(self, room: int, limit: int = NAMES) -> tuple[int, list[str]]:
         """How many people are in a room, and their usernames, sorted; none when they are more than `limit`."""
-        count, names = await _in_time(self._redis.eval(PEOPLE, 0, room, limit))
+        count, names = await in_time(self._redis.eval(PEOPLE, 0, room, limit))
         return count, sorted(names)
 
     async def _run(self, script: str, words: Sequence[str | int]) -> Any:
         try:
-            since, *answers = await _in_time(self._redis.eval(script, 0, self._since, *words))
+            since, *answers = await in_time(self._redis.eval(script, 0, self._since, *words))
         except PresenceUnavailable:
             self._away_since = self._away_since or monotonic()
             self.must_renew = True
@@ -351,7 +351,7 @@ def _chunks(sessions: Mapping[int, Iterable[tuple[str, str]]]) -> Iterable[list[
         yield words
 
 
-async def _in_time(call: Awaitable[Any]) -> Any:
+async def in_time(call: Awaitable[Any]) -> Any:
     """Wait for a call in a task of its own: the client may swallow a cancellation, and the caller would live on. A call
     that nobody waits for any more ends by the time-out of its socket."""
     task = asyncio.ensure_future(call)

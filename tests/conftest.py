@@ -33,8 +33,7 @@ def chat_environment(chat_stack: DevStack, tmp_path_factory: pytest.TempPathFact
         "SECRET_KEY": chat_stack.state.secret_key,
         "CHAT_EMBEDDED": "1",
         # Tests write faster than people.
-        "MESSAGE_RATE": "1000000",
-        "MESSAGE_BURST": "1000000",
+        "LIMIT_MESSAGES": "1000000/1",
     }
     chat = Chat(environment, tmp_path_factory.mktemp("setup"))
     chat.manage("migrate", "--verbosity", "0")

@@ -95,6 +95,7 @@ class Web(Process):
             "uvicorn": (
                 "uvicorn", "--host", "127.0.0.1", "--port", str(self.port), "--ws", "websockets-sansio",
                 "--ws-per-message-deflate", "false", "--ws-max-size", "1048576", "--lifespan", "off",
+                "--no-proxy-headers",
             ),
             "granian": (
                 "granian", "--interface", "asginl", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1",

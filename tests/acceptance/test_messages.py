@@ -187,7 +187,7 @@ async def test_a_frame_may_be_too_large_and_one_that_is_much_too_large_ends_the_
 
 async def test_who_writes_too_fast_is_told_when_to_go_on(chat: Chat):
     """On the socket and over REST alike, and other people are not concerned."""
-    web = chat.web(environment={"MESSAGE_RATE": "0.01", "MESSAGE_BURST": "5"})
+    web = chat.web(environment={"LIMIT_MESSAGES": "5/500"})
     alice, bob = chat.tokens(2).values()
     room = create_room(web.url, alice)
     async with ChatClient(web.url, alice) as one, ChatClient(web.url, bob) as two:

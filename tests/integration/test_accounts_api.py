@@ -154,12 +154,9 @@ def test_success_does_not_count_as_failure() -> None:
 
 @override_settings(CACHES=AWAY, SESSION_ENGINE="django.contrib.sessions.backends.db")
 def test_without_redis_people_are_let_in() -> None:
-    """The limit is lost for the while, the door is not."""
+    """Sessions are in PostgreSQL, and failures are counted by the process itself (`test_limits`)."""
     make_person("alice")
-    door = Door()
-    for _ in range(11):
-        door.sign_in("alice", "wrong")
-    assert door.sign_in("alice")["user"]["id"] == "alice"
+    assert Door().sign_in("alice")["user"]["id"] == "alice"
 
 
 def test_a_deactivated_person_is_told_so_with_the_right_password_only() -> None:

@@ -39,7 +39,7 @@ class Password(Body):
     password: str = Field(max_length=1024)
 
 
-class EmailChange(Schema):
+class EmailChange(Body):
     email: str | None = Field(max_length=320)
     password: str = Field(max_length=1024)
 

@@ -1,5 +1,7 @@
 """REST: everything stored about me, to take along or to be erased."""
 
+from typing import Any
+
 from django.contrib import auth
 from django.http import HttpRequest, HttpResponseBase, StreamingHttpResponse
 from ninja import Router, Status
@@ -17,7 +19,7 @@ MAX_EXPORTS = 5
 WINDOW = 3600  # seconds
 
 
-@router.get("/me/data", response={200: None})
+@router.get("/me/data", response=dict[str, Any])
 def get_my_data(request: HttpRequest) -> HttpResponseBase:
     """Everything stored about me: account, memberships with roles and read marks, messages, and where I am named."""
     user = caller(request)

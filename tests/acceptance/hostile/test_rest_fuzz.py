@@ -31,6 +31,8 @@ WHO = ["nobody", "session", "session", "token", "token"]
 DOCUMENT = json.loads(json.dumps(api.get_openapi_schema(path_prefix="/api/v1/")))
 
 schema = schemathesis.openapi.from_dict(DOCUMENT)
+# One that a call does not take is as good as five.
+schema.config.phases.coverage.unexpected_methods = {"patch"}
 
 
 class Callers:
@@ -74,7 +76,7 @@ def callers(world: World) -> Callers:
 
 @schema.parametrize()
 @seed(SEED)
-@examples(15)
+@examples(10)
 def test_no_request_is_answered_otherwise_than_the_document_says(callers: Callers, case: Case):
     caller = callers.aim(case)
     response = case.call(base_url=callers.world.url, session=caller.http, headers=caller.headers)

@@ -12,6 +12,8 @@ from rooms.services import add_programs, create_room
 PREFIX = "load"
 # People in one transaction.
 BATCH = 500
+# Rooms that one person owns, since a person may create only so many in a while.
+ROOMS_PER_OWNER = 8
 
 
 def prepare_seats(plan: Plan) -> list[Seat]:
@@ -19,9 +21,13 @@ def prepare_seats(plan: Plan) -> list[Seat]:
     names = [f"{PREFIX}{number}" for number in range(1, plan.users + 1)]
     batches = (register_programs(usernames=names[n : n + BATCH]) for n in range(0, len(names), BATCH))
     users = list(chain.from_iterable(batches))
-    rooms = [_room(users[0], room) for room in range(plan.rooms)]
-    for number, room in enumerate(rooms):
-        add_programs(room_id=room.pk, users=[users[user] for user in plan.in_room(number)])
+    rooms = [_room(users[room // ROOMS_PER_OWNER], room) for room in range(plan.rooms)]
+    members: list[list[User]] = [[] for _ in rooms]
+    for number, user in enumerate(users):
+        for seen in plan.rooms_of(number):
+            members[seen].append(user)
+    for room, people in zip(rooms, members, strict=True):
+        add_programs(room_id=room.pk, users=people)
     return [
         Seat(number, user.username, issue_token(user, days=1)[0], rooms[plan.room_of(number)].pk)
         for number, user in enumerate(users)

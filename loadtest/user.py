@@ -1,110 +1,239 @@
-"""One virtual user: joins its room in its turn, talks by its schedule, and checks what it sees."""
+"""One virtual user on a lean client of its own. Like any client of the protocol it comes back with backoff, resumes by
+its cursor, answers pings and says again what was not acknowledged; unlike `chatclient`, it hands nothing to anybody."""
 
 import asyncio
-from collections.abc import Coroutine, Sequence
-from time import monotonic
+from itertools import cycle
 from typing import Any
 
-from chatclient import ChatClient, ChatClientError, Frame, Refused
-from loadtest.checker import Receiver, place_of
-from loadtest.outcome import Outcome
-from loadtest.plan import Key, Plan, Seat
+import orjson
 
-# Seconds after its time from which a send counts as late by the generator's own fault.
-LATE = 0.02
+from chatclient.backoff import Backoff
+from chatclient.connection import FINAL
+from chatclient.frames import PASSING
+from loadtest.cursor import place_of
+from loadtest.frames import Frame
+from loadtest.plan import Key, Role, Seat
+from loadtest.receiver import Receiver
+from loadtest.roomlog import Batch
+from loadtest.sends import Sends
+from loadtest.wire import LOST, WebSocket, connect
+from loadtest.world import World
+
+PAUSE = 3.0  # seconds until a subscription is tried again that was refused for a reason that may pass
 
 
 class VirtualUser:
-    """`zero` is the plan's, on the clock of `time.monotonic`."""
+    """Its room is subscribed from the first connection to `leave`. `is_back`: it was here before, and left."""
 
-    def __init__(
-        self, plan: Plan, seat: Seat, urls: Sequence[str], receiver: Receiver, outcome: Outcome, zero: float
-    ) -> None:
-        self._plan = plan
+    def __init__(self, world: World, seat: Seat, role: Role, *, is_back: bool = False) -> None:
+        self._world = world
         self._seat = seat
-        self._receiver = receiver
-        self._outcome = outcome
-        self._zero = zero
+        self._role = role
+        self._is_back = is_back
+        self._log = world.logs[world.plan.room_of(seat.user)]
+        self.receiver = Receiver(self._log, world.outcome)
+        self.sends = Sends(world, self._log, seat.room, self._transmit)
         # Each begins with another server, and all go on with the others.
-        at = seat.user % len(urls)
-        self._client = ChatClient([*urls[at:], *urls[:at]], seat.token, on_event=self._take)
-        # Sends and the joining, which the schedule does not wait for.
-        self._tasks: set[asyncio.Task[None]] = set()
+        at = seat.user % len(world.urls)
+        self._urls = cycle([*world.urls[at:], *world.urls[:at]])
+        self._backoff = Backoff()
+        self._socket: WebSocket | None = None
+        self._ended: asyncio.Future[int] | None = None
+        self._connections = 0
+        # Seconds of silence after which the connection is given up, and the time at which something came.
+        self._patience = 10.0
+        self._heard = 0.0
+        # When its connection was cut in the storm; None: it was not, or is back.
+        self._cut_at: float | None = None
+        self._has_left = False
+        # It has its room on the present connection.
+        self.is_live = False
+        self._followed = False
+        self._rooms_shown: set[int] = set()
+        self._begun = 0.0
+        self._handlers = {
+            "ping": self._ping,
+            "welcome": self._welcome,
+            "subscribed": self._subscribed,
+            "ack": self._answer,
+            "error": self._answer,
+            "message": self._stray,
+            "removed": self._removed,
+            "room_created": self._room_created,
+            "reconnect": self._reconnect,
+        }
 
-    async def talk(self) -> None:
-        """Follow the schedule to its end; answers may still be under way then."""
-        await self._until(self._plan.joins_at(self._seat.user))
-        self._client.start()
-        self._spawn(self._join())
-        for n in range(self._plan.count(self._seat.user)):
-            key = Key(self._seat.user, n)
-            await self._until(self._plan.sent_at(key))
-            self._outcome.sent += 1
-            self._outcome.unacknowledged.add(key)
-            self._spawn(self._send(key))
+    async def live(self) -> None:
+        """Connect, and come back whenever the connection is lost, until it is closed for good or cancelled."""
+        loop = asyncio.get_running_loop()
+        self._begun = self._world.now()
+        while not self._has_left:
+            code = await self._visit(next(self._urls))
+            if code in FINAL and not self._has_left:
+                self._world.outcome.errors[f"closed for good with {code}"] += 1
+                return
+            await asyncio.sleep(self._backoff.lose(loop.time()))
+
+    def say(self, key: Key) -> None:
+        self.sends.say(key)
 
     @property
     def is_done(self) -> bool:
-        """Everything is answered, and has been seen."""
-        return not self._tasks and next(self._receiver.missing(), None) is None
+        """Everything is answered, and has been seen as far as anybody has seen it."""
+        return self._role is Role.DEAF or (self.sends.is_done and self.receiver.is_level)
 
-    async def leave(self) -> None:
-        """Give up what is still missing, and go."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._client.close()
-        counters = self._client.counters
-        self._outcome.missing.update(self._receiver.missing())
-        self._outcome.twice += counters.repeats
-        self._outcome.reconnects += max(0, counters.connections - 1)
-        self._outcome.refusals += counters.refusals
+    def cut(self) -> None:
+        """Lose the connection, as when a cable is pulled."""
+        if self._socket is not None:
+            self._world.outcome.cut += 1
+            self._cut_at = self._world.now()
+            self._socket.abort()
 
-    async def _join(self) -> None:
-        await self._client.subscribe(self._seat.room)
-        now = self._now()
-        self._receiver.join(now)
-        self._outcome.joined += 1
-        self._outcome.joining.record(now - self._plan.joins_at(self._seat.user))
+    def look(self) -> None:
+        """Give the connection up when it is silent for too long."""
+        is_silent = self._world.now() - self._heard > self._patience
+        if self._socket is not None and self._role is not Role.DEAF and is_silent:
+            self._socket.abort()
 
-    async def _send(self, key: Key) -> None:
-        intended = self._plan.sent_at(key)
-        lateness = self._now() - intended
-        self._outcome.latest = max(self._outcome.latest, lateness)
-        self._outcome.late += lateness > LATE
-        await self._client.send(self._seat.room, self._plan.text(key))
-        self._outcome.unacknowledged.discard(key)
-        self._outcome.acknowledged += 1
-        if intended >= self._plan.steady_from:
-            self._outcome.acknowledgement.record(self._now() - intended)
+    def read(self, *, on: bool) -> None:
+        """Read on, or read no more for now."""
+        if self._socket is not None and self.is_live:
+            self._socket.resume() if on else self._socket.pause()
 
-    def _take(self, event: Frame) -> None:
-        match event["type"]:
-            case "message":
-                key = self._receiver.take((event["text"], event["sender"]), place_of(event["cursor"]))
-                if key is not None and (intended := self._plan.sent_at(key)) >= self._plan.steady_from:
-                    self._outcome.delivery.record(self._now() - intended)
-            case "gap":
-                self._outcome.gaps += 1
-            case "refused" | "removed":
-                self._outcome.errors[f"room {event['type']}: {event.get('code', event.get('reason'))}"] += 1
+    def leave(self, *, for_good: bool) -> None:
+        """Say goodbye, after which `live` ends by itself or is cancelled. `for_good`: it has stayed to the end."""
+        self._has_left = True
+        if self._socket is not None:
+            self._socket.close()
+        if self._role is not Role.DEAF:
+            self.receiver.leave(for_good=for_good)
+        self._world.outcome.reconnects += max(0, self._connections - 1)
 
-    def _now(self) -> float:
-        return monotonic() - self._zero
+    # The connection
 
-    async def _until(self, time: float) -> None:
-        await asyncio.sleep(max(0.0, time - self._now()))
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(self._counted(work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _counted(self, work: Coroutine[Any, Any, None]) -> None:
-        """Count what fails for good."""
+    async def _visit(self, url: str) -> int:
+        """One connection from its handshake to its end; return the close code."""
+        self._ended = asyncio.get_running_loop().create_future()
         try:
-            await work
-        except Refused as error:
-            self._outcome.errors[error.code] += 1
-        except ChatClientError as error:
-            self._outcome.errors[str(error)] += 1
+            self._socket = await connect(url, self._seat.token)
+        except (OSError, TimeoutError) as error:
+            self._world.outcome.closes[f"no connection: {type(error).__name__}"] += 1
+            return LOST
+        self._heard = self._world.now()
+        self._socket.listen(self._text, self._end)
+        try:
+            return await self._ended
+        finally:
+            self._socket.abort()
+            self._socket = None
+            self.is_live = False
+            self.sends.lost()
+
+    def _end(self, code: int) -> None:
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(code)
+            if code != LOST and not self._has_left:
+                self._world.outcome.closes[f"closed with {code}"] += 1
+
+    def _transmit(self, text: bytes) -> None:
+        if self._socket is not None:
+            self._socket.send(text)
+
+    def _post(self, frame: Frame) -> None:
+        self._transmit(orjson.dumps(frame))
+
+    def _text(self, payload: bytes) -> None:
+        world = self._world
+        if self._has_left:
+            return
+        try:
+            items = world.reader.read(payload)
+        except ValueError:
+            world.outcome.errors["a frame that the protocol does not know"] += 1
+            return
+        self._heard = world.now()
+        for item in items:
+            if isinstance(item, Batch):
+                self._messages(item)
+            elif (handle := self._handlers.get(item["type"])) is not None:
+                handle(item)
+            else:
+                world.outcome.others[item["type"]] += 1
+
+    # Server frames
+
+    def _messages(self, batch: Batch) -> None:
+        world = self._world
+        world.outcome.frames += 1
+        world.heard = self._heard
+        # Who reads slowly is late by its own fault.
+        if self.receiver.take(batch) and self._role is not Role.SLOW:
+            world.deliveries.note(batch, world.tick())
+
+    def _ping(self, frame: Frame) -> None:
+        self._post({"type": "pong", "id": frame["id"]})
+
+    def _welcome(self, frame: Frame) -> None:
+        self._connections += 1
+        self._patience = 2 * float(frame["ping_interval"])
+        self._backoff.welcome(asyncio.get_running_loop().time())
+        # First the room, so that one's own words are seen in it.
+        self._subscribe()
+        if self._world.plan.follow and self._role is Role.TALKER:
+            self._post({"type": "subscribe", "id": "list", "rooms": True})
+        self.sends.opened()
+
+    def _subscribe(self) -> None:
+        frame: Frame = {"type": "subscribe", "id": "room", "room": self._seat.room}
+        cursor = self.receiver.cursor
+        self._post(frame if cursor is None else {**frame, "after": cursor})
+
+    def _subscribe_again(self) -> None:
+        if not self.is_live:
+            self._subscribe()
+
+    def _subscribed(self, frame: Frame) -> None:
+        if frame["id"] == "list":
+            self._world.outcome.followers += not self._followed
+            self._followed = True
+            return
+        outcome, now = self._world.outcome, self._world.now()
+        if self.receiver.cursor is None:
+            outcome.joined += not self._is_back
+            outcome.joining.record(now - self._begun)
+        elif self._cut_at is not None:
+            outcome.returning.record(now - self._cut_at)
+            self._cut_at = None
+        if self.receiver.cursor is None or not frame["recovered"]:
+            outcome.gaps += not frame["recovered"]
+            self.receiver.start(place_of(frame["cursor"]), frame["cursor"], now)
+        self.is_live = True
+        if self._role is Role.DEAF and self._socket is not None:
+            self._socket.pause()
+
+    def _answer(self, frame: Frame) -> None:
+        if self.sends.answered(frame):
+            return
+        if frame["type"] == "error" and frame.get("id") == "room" and frame["code"] in PASSING | {"internal"}:
+            pause = max(PAUSE, float(frame.get("retry_after") or 0))
+            asyncio.get_running_loop().call_later(pause, self._subscribe_again)
+        elif frame["type"] == "error":
+            self._world.outcome.errors[str(frame["code"])] += 1
+
+    def _stray(self, frame: Frame) -> None:
+        """A message of a room that is none of the plan's."""
+        self._world.outcome.foreign += 1
+
+    def _removed(self, frame: Frame) -> None:
+        self._world.outcome.errors[f"removed from the room: {frame['reason']}"] += 1
+
+    def _room_created(self, frame: Frame) -> None:
+        room: dict[str, Any] = frame["room"]
+        number = self._world.plan.created_room(str(room["name"]))
+        if number is not None and number not in self._rooms_shown:
+            self._rooms_shown.add(number)
+            self._world.outcome.shown[number] += 1
+            self._world.outcome.creation.record(self._world.now() - self._world.plan.created_at(number))
+
+    def _reconnect(self, frame: Frame) -> None:
+        self._backoff.ask(float(frame["after"]), asyncio.get_running_loop().time())

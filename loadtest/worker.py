@@ -1,69 +1,239 @@
 """One event loop with a share of the users. Several such workers may run a plan; the parent merges their counts."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+import gc
+import resource
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from time import monotonic
+from heapq import heapify, heappop, heapreplace
+from itertools import count
+from time import process_time
+from typing import Any
 
-from loadtest.checker import Receiver, RoomOrder
+from loadtest.creations import Creations
+from loadtest.frames import FrameReader
+from loadtest.latencies import Latencies
 from loadtest.outcome import Outcome
-from loadtest.plan import Plan, Seat
+from loadtest.plan import Key, Plan, Role, Seat
+from loadtest.progress import Progress
+from loadtest.roomlog import RoomLog
 from loadtest.user import VirtualUser
+from loadtest.watch import Watch
+from loadtest.world import World
 
 # Seconds after the last send within which everything must have come; a run without trouble ends long before. A client
 # whose server died may wait for 30 s before it comes back.
 DRAIN = 60.0
-LOOK = 0.25  # seconds between two looks whether it has
-PROGRESS = 1.0  # seconds between two reports of the progress
+# Seconds without a receipt after which nothing more is waited for, although something is missing.
+QUIET = 10.0
+LOOK = 0.25  # seconds between two looks whether all has come
+SECOND = 1.0  # between two reports of the progress
+GOODBYE = 2.0  # seconds for the servers' goodbyes
+# A slow reader reads for the first seconds of each such second; one who comes and goes stays and is away for so long.
+READING = 0.1
+STAY, AWAY = 4.0, 1.0
 
-# Called with the seconds since the plan's zero and the counts so far.
-Show = Callable[[float, Outcome], None]
+Show = Callable[[Progress], None]
 
 
 @dataclass(frozen=True)
 class Share:
     """What a worker is given; it can be pickled. `seats` are the users of this worker, `names` those of the whole plan
-    by their number, `zero` the plan's on the clock of `time.monotonic`, which all processes of a machine share."""
+    by their number."""
 
     plan: Plan
     urls: Sequence[str]
     seats: Sequence[Seat]
     names: dict[int, str]
-    zero: float
+    worker: int
+    workers: int
 
 
-async def run_share(share: Share, show: Show) -> Outcome:
-    """Run the users of a share from their joining to their leaving."""
-    outcome = Outcome()
-    users = _make_users(share, outcome)
-    progress = asyncio.create_task(_report(share, outcome, show), name="loadtest-progress")
-    try:
-        await asyncio.gather(*(user.talk() for user in users))
-        end = monotonic() + DRAIN
+def run_share(share: Share, zero: float, show: Show) -> Outcome:
+    """Run the users of a share from their joining to their leaving, on a loop of its own. `zero` is the plan's on the
+    clock of `time.monotonic`, which all processes of a machine share."""
+    _raise_limits()
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(Worker(share, zero, show).run())
+
+
+class Worker:
+    def __init__(self, share: Share, zero: float, show: Show) -> None:
+        plan = share.plan
+        logs = {room: RoomLog(plan, room, share.names) for room in {plan.room_of(seat.user) for seat in share.seats}}
+        numbers = {seat.room: logs[plan.room_of(seat.user)] for seat in share.seats}
+        self._share = share
+        self._show = show
+        self._world = World(plan, share.urls, zero, logs, FrameReader(numbers), Outcome())
+        self._watch = Watch()
+        # User of the plan → its virtual user at present.
+        self._users: dict[int, VirtualUser] = {}
+        self._lives: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> Outcome:
+        world, plan = self._world, self._share.plan
+        creations = Creations(world, self._share.seats, worker=self._share.worker, workers=self._share.workers)
+        async with asyncio.TaskGroup() as group:
+            helpers = [group.create_task(work) for work in (self._watch.run(), self._report(), self._look())]
+            helpers += [group.create_task(self._read_slowly())] if plan.slow else []
+            async with asyncio.TaskGroup() as acts:
+                for act in (self._join(), self._talk(), self._cut(), self._observe()):
+                    acts.create_task(act)
+                if plan.creations:
+                    acts.create_task(creations.run())
+            await self._drain()
+            for helper in helpers:
+                helper.cancel()
+        await self._leave()
+        await creations.close()
+        return self._outcome()
+
+    # The plan
+
+    async def _join(self) -> None:
+        async with asyncio.TaskGroup() as comers:
+            for seat in sorted(self._share.seats):
+                await self._until(self._share.plan.joins_at(seat.user))
+                role = self._share.plan.role_of(seat.user)
+                if role is Role.COMER:
+                    comers.create_task(self._come_and_go(seat))
+                else:
+                    self._users[seat.user] = VirtualUser(self._world, seat, role)
+                    self._start(self._users[seat.user].live())
+
+    async def _talk(self) -> None:
+        """Say everything at its time."""
+        plan = self._share.plan
+        firsts = (Key(seat.user, 0) for seat in self._share.seats if plan.count(seat.user))
+        due = [(plan.sent_at(key), key) for key in firsts]
+        heapify(due)
+        while due:
+            time, key = due[0]
+            await self._until(time)
+            self._users[key.sender].say(key)
+            following = Key(key.sender, key.n + 1)
+            if following.n < plan.count(key.sender):
+                heapreplace(due, (plan.sent_at(following), following))
+            else:
+                heappop(due)
+
+    async def _cut(self) -> None:
+        """The storm."""
+        if self._share.plan.storm_at is not None:
+            await self._until(self._share.plan.storm_at)
+            for user in self._users.values():
+                user.cut()
+
+    async def _come_and_go(self, seat: Seat) -> None:
+        plan, is_back = self._share.plan, False
+        while self._world.now() < plan.end - STAY:
+            user = self._users[seat.user] = VirtualUser(self._world, seat, Role.COMER, is_back=is_back)
+            life = self._start(user.live())
+            await asyncio.sleep(STAY)
+            user.leave(for_good=False)
+            del self._users[seat.user]
+            await asyncio.wait([life], timeout=AWAY)
+            life.cancel()
+            await asyncio.sleep(AWAY)
+            is_back = True
+
+    async def _read_slowly(self) -> None:
+        slow = [seat.user for seat in self._share.seats if self._share.plan.role_of(seat.user) is Role.SLOW]
+        while True:
+            for on, pause in ((True, READING), (False, SECOND - READING)):
+                for number in slow:
+                    if (user := self._users.get(number)) is not None:
+                        user.read(on=on or self._world.now() > self._share.plan.end)
+                await asyncio.sleep(pause)
+
+    async def _drain(self) -> None:
+        """Wait until everything has come, or nothing more does."""
+        end = self._world.now() + DRAIN
         # Now and then, since a look goes over all receivers.
-        while monotonic() < end and not all(user.is_done for user in users):  # noqa: ASYNC110
+        while not self._is_over() and self._world.now() < end:  # noqa: ASYNC110
             await asyncio.sleep(LOOK)
-    finally:
-        progress.cancel()
-        await asyncio.wait([progress])
-        await asyncio.gather(*(user.leave() for user in users))
-    return outcome
+
+    def _is_over(self) -> bool:
+        users, world = self._users.values(), self._world
+        if all(user.is_done for user in users) and all(log.is_complete for log in world.logs.values()):
+            return True
+        is_quiet = world.now() - max(world.heard, world.plan.end) > QUIET
+        return is_quiet and all(user.sends.is_done for user in users)
+
+    async def _leave(self) -> None:
+        for user in self._users.values():
+            user.leave(for_good=True)
+        _, waiting = await asyncio.wait(self._lives, timeout=GOODBYE)
+        for life in waiting:
+            life.cancel()
+        for result in await asyncio.gather(*self._lives, return_exceptions=True):
+            if isinstance(result, Exception):
+                raise result
+
+    def _outcome(self) -> Outcome:
+        outcome, world = self._world.outcome, self._world
+        outcome.delivery.record_ticks(world.deliveries.take())
+        world.reader.close()
+        outcome.rooms = {room: log.record for room, log in world.logs.items()}
+        return outcome
+
+    # Around it
+
+    async def _report(self) -> None:
+        """Tell the progress at each full second of the plan."""
+        outcome, world = self._world.outcome, self._world
+        for second in count(1):
+            await self._until(second)
+            ticks = world.deliveries.take()
+            outcome.delivery.record_ticks(ticks)
+            cpu, lag = self._watch.take()
+            received = outcome.received + sum(user.receiver.received for user in self._users.values())
+            self._show(
+                Progress(
+                    self._share.worker, second, outcome.joined, outcome.sent, outcome.acknowledged, received,
+                    outcome.frames, outcome.errors.total(), outcome.late, outcome.reconnects, ticks, cpu, lag,
+                )
+            )  # fmt: skip
+
+    async def _observe(self) -> None:
+        """Note how busy this worker is while all talk."""
+        plan, outcome = self._share.plan, self._world.outcome
+        await self._until(plan.steady_from)
+        self._watch.lags, begun = Latencies(), process_time()
+        await self._until(plan.end)
+        outcome.busiest = (process_time() - begun) / plan.seconds
+        outcome.lag, self._watch.lags = self._watch.lags, Latencies()
+
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(SECOND)
+            for user in self._users.values():
+                user.look()
+
+    def _start(self, life: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        task = asyncio.create_task(life)
+        self._lives.add(task)
+        return task
+
+    async def _until(self, time: float) -> None:
+        """Never earlier, although uvloop's clock counts whole milliseconds: what left early would seem fast."""
+        while (rest := time - self._world.now()) > 0:  # noqa: ASYNC110
+            await asyncio.sleep(max(rest, 0.001))
 
 
-def _make_users(share: Share, outcome: Outcome) -> list[VirtualUser]:
-    plan = share.plan
-    rooms = {plan.room_of(seat.user) for seat in share.seats}
-    orders = {room: RoomOrder(plan, share.names) for room in rooms}
-    outcome.orders = {room: order.places for room, order in orders.items()}
-    made = []
-    for seat in share.seats:
-        room = plan.room_of(seat.user)
-        receiver = Receiver(plan, orders[room], plan.in_room(room), outcome)
-        made.append(VirtualUser(plan, seat, share.urls, receiver, outcome, share.zero))
-    return made
+def _raise_limits() -> None:
+    """As many sockets as the system allows, and no pauses for garbage that is none: nearly everything here lives until
+    the end."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
 
 
-async def _report(share: Share, outcome: Outcome, show: Show) -> None:
-    while True:
-        show(monotonic() - share.zero, outcome)
-        await asyncio.sleep(PROGRESS)
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory

@@ -1,0 +1,63 @@
+"""A run second by second, from what the workers tell."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from loadtest.latencies import Latencies
+from loadtest.plan import Plan
+from loadtest.progress import Progress
+
+
+@dataclass
+class Second:
+    """Counts are since the beginning, over all workers; latencies are those of this second."""
+
+    second: int
+    workers: dict[int, Progress] = field(default_factory=dict)
+    # Process of the server → (share of a core, resident bytes); metric → its value.
+    processes: dict[str, tuple[float, int]] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+
+    def total(self, name: str) -> int:
+        return sum(getattr(progress, name) for progress in self.workers.values())
+
+    @property
+    def latencies(self) -> Latencies:
+        ticks: Counter[int] = Counter()
+        for progress in self.workers.values():
+            ticks.update(progress.ticks)
+        latencies = Latencies()
+        latencies.record_ticks(ticks)
+        return latencies
+
+    @property
+    def lag(self) -> float:
+        return max((progress.lag for progress in self.workers.values()), default=0.0)
+
+
+class Timeline:
+    def __init__(self, plan: Plan, workers: int) -> None:
+        self._plan = plan
+        self._workers = workers
+        self._seconds: dict[int, Second] = {}
+        # Process of the server → resident bytes before the first user connected.
+        self.before: dict[str, int] = {}
+
+    def in_order(self) -> list[Second]:
+        """Those that all workers have told of."""
+        full = (second for second in self._seconds.values() if len(second.workers) == self._workers)
+        return sorted(full, key=lambda second: second.second)
+
+    def at(self, second: int) -> Second:
+        return self._seconds.setdefault(second, Second(second))
+
+    def note(self, progress: Progress) -> Second | None:
+        """Take what a worker tells; return the second when all workers have told of it."""
+        second = self.at(progress.second)
+        second.workers[progress.worker] = progress
+        return second if len(second.workers) == self._workers else None
+
+    def phase(self, second: Second) -> str:
+        if second.second < self._plan.steady_from:
+            return "ramp"
+        return "steady" if second.second < self._plan.end else "drain"

@@ -77,7 +77,8 @@ def render(run: Run) -> str:
 
 
 def memory_lines(run: Run) -> list[str]:
-    """Per process of the server that was watched: memory before and at the end of the steady time, and CPU."""
+    """Per process of the server that was watched: CPU, and memory before and at the end of the steady time; what an
+    idle socket costs, where nothing else was going on."""
     steady = [second for second in run.timeline.in_order() if run.timeline.phase(second) == "steady"]
     lines = []
     for name, before in run.timeline.before.items():
@@ -85,10 +86,8 @@ def memory_lines(run: Run) -> list[str]:
         if seen:
             cpu = sum(share for share, _ in seen) / len(seen)
             grown = (seen[-1][1] - before) / run.plan.users / 1024
-            lines.append(
-                f"{name}: {cpu:.0%} of a core, memory {before / 2**20:.0f} → {seen[-1][1] / 2**20:.0f} MiB, "
-                f"{grown:.1f} KiB per user"
-            )
+            line = f"{name}: {cpu:.0%} of a core, memory {before / 2**20:.0f} → {seen[-1][1] / 2**20:.0f} MiB"
+            lines.append(line if run.plan.rate else f"{line}, {grown:.1f} KiB per socket")
     return lines
 
 

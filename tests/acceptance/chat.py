@@ -48,12 +48,16 @@ class Chat:
 
     def manage(self, *arguments: str) -> str:
         """Run a management command to its end and return what it printed."""
-        result = subprocess.run(
+        result = self.attempt(*arguments)
+        assert result.returncode == 0, result.stdout + result.stderr
+        return result.stdout
+
+    def attempt(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run a management command that may fail."""
+        return subprocess.run(
             [sys.executable, MANAGE, *arguments], cwd=ROOT, env={**os.environ, **self.environment},
             capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
-        assert result.returncode == 0, result.stdout + result.stderr
-        return result.stdout
 
     def tokens(self, count: int = 2) -> dict[str, str]:
         """New people and their tokens."""

@@ -5,6 +5,7 @@ from collections import deque
 
 from loadtest.cursor import Place
 from loadtest.outcome import Outcome
+from loadtest.plan import Key
 from loadtest.roomlog import Batch, RoomLog
 
 # Frames that are remembered to tell a repeat from a message that comes late; one that is older counts as late.
@@ -60,13 +61,18 @@ class Receiver:
         if for_good and self._start is not None:
             self._log.record.tails[self.last] += 1
 
+    def _has_seen(self, key: Key) -> bool:
+        place = self._log.record.places.get(key, 0)
+        # A clean frame holds it at its place or not at all, which spares a look at its messages.
+        return any((not b.clean or b.first <= place <= b.last) and key in b.keys for b in self._history)
+
     def _examine(self, batch: Batch) -> None:
         """Something is wrong with this frame, at least for this receiver."""
         here = set()
         for key, place in zip(batch.keys, batch.places, strict=True):
             if key is None or batch.log is not self._log:
                 self._outcome.foreign += 1
-            elif key in here or any(key in known.keys for known in self._history):
+            elif key in here or self._has_seen(key):
                 self._outcome.twice += 1
             else:
                 here.add(key)

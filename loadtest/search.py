@@ -32,6 +32,8 @@ class Search:
 
     trials: list[Trial] = field(default_factory=list)
     found: list[int] = field(default_factory=list)
+    # In some repetition the next larger number was not the server's failure: it might do more than was found.
+    is_bounded_by_generator: bool = False
 
     @property
     def median(self) -> int:
@@ -40,11 +42,6 @@ class Search:
     @property
     def spread(self) -> tuple[int, int]:
         return min(self.found, default=0), max(self.found, default=0)
-
-    @property
-    def is_bounded_by_generator(self) -> bool:
-        """The server might do more than was found."""
-        return any(trial.result is Result.WEAK for trial in self.trials)
 
     def __str__(self) -> str:
         low, high = self.spread
@@ -64,12 +61,14 @@ def find_max(attempt: Callable[[int], Trial], *, start: int, repeat: int) -> Sea
 def _find_once(attempt: Callable[[int], Trial], search: Search, start: int) -> int:
     """The largest number that has passed; 0 when not even one user can be served."""
     passed, failed, users = 0, 0, start
+    failure = Result.FAILED
     while not failed or failed - passed > max(1, PRECISION * passed):
         trial = attempt(users)
         search.trials.append(trial)
         if trial.result is Result.PASSED:
             passed = users
         else:
-            failed = users
+            failed, failure = users, trial.result
         users = (passed + failed) // 2 if failed else max(users + 1, round(users * GROWTH))
+    search.is_bounded_by_generator |= failure is Result.WEAK
     return passed

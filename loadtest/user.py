@@ -84,7 +84,8 @@ class VirtualUser:
 
     def cut(self) -> None:
         """Lose the connection, as when a cable is pulled."""
-        if self._socket is not None:
+        # Who comes and goes may be about to leave, and would not come back for the count.
+        if self._socket is not None and self._role is not Role.COMER:
             self._world.outcome.cut += 1
             self._cut_at = self._world.now()
             self._socket.abort()

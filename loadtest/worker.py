@@ -69,22 +69,24 @@ class Worker:
         # User of the plan → its virtual user at present.
         self._users: dict[int, VirtualUser] = {}
         self._lives: set[asyncio.Task[None]] = set()
+        # Owner of all tasks; made by `run`.
+        self._group: asyncio.TaskGroup
 
     async def run(self) -> Outcome:
         world, plan = self._world, self._share.plan
         creations = Creations(world, self._share.seats, worker=self._share.worker, workers=self._share.workers)
-        async with asyncio.TaskGroup() as group:
-            helpers = [group.create_task(work) for work in (self._watch.run(), self._report(), self._look())]
-            helpers += [group.create_task(self._read_slowly())] if plan.slow else []
+        async with asyncio.TaskGroup() as self._group:
+            helpers = [self._group.create_task(work) for work in (self._watch.run(), self._report(), self._look())]
+            helpers += [self._group.create_task(self._read_slowly())] if plan.slow else []
             async with asyncio.TaskGroup() as acts:
                 for act in (self._join(), self._talk(), self._cut(), self._observe()):
                     acts.create_task(act)
                 if plan.creations:
                     acts.create_task(creations.run())
             await self._drain()
+            await self._leave()
             for helper in helpers:
                 helper.cancel()
-        await self._leave()
         await creations.close()
         return self._outcome()
 
@@ -126,7 +128,7 @@ class Worker:
 
     async def _come_and_go(self, seat: Seat) -> None:
         plan, is_back = self._share.plan, False
-        while self._world.now() < plan.end - STAY:
+        while not is_back or self._world.now() < plan.end - STAY:
             user = self._users[seat.user] = VirtualUser(self._world, seat, Role.COMER, is_back=is_back)
             life = self._start(user.live())
             await asyncio.sleep(STAY)
@@ -163,12 +165,10 @@ class Worker:
     async def _leave(self) -> None:
         for user in self._users.values():
             user.leave(for_good=True)
-        _, waiting = await asyncio.wait(self._lives, timeout=GOODBYE)
-        for life in waiting:
+        if self._lives:
+            await asyncio.wait(self._lives, timeout=GOODBYE)
+        for life in list(self._lives):
             life.cancel()
-        for result in await asyncio.gather(*self._lives, return_exceptions=True):
-            if isinstance(result, Exception):
-                raise result
 
     def _outcome(self) -> Outcome:
         outcome, world = self._world.outcome, self._world
@@ -211,8 +211,10 @@ class Worker:
                 user.look()
 
     def _start(self, life: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
-        task = asyncio.create_task(life)
+        """What goes wrong in a life by a mistake of this program ends the worker."""
+        task = self._group.create_task(life)
         self._lives.add(task)
+        task.add_done_callback(self._lives.discard)
         return task
 
     async def _until(self, time: float) -> None:

@@ -72,11 +72,11 @@ def render(run: Run) -> str:
     rows = [_line(name, latencies) for name, latencies in latency_rows(run.outcome).items()]
     return "\n".join(
         [describe(run.plan), *counts(run.outcome), f"{'milliseconds':<16}{columns}{'count':>10}", *rows,
-         *memory_lines(run), violation_line(run.outcome)]
+         *server_lines(run), violation_line(run.outcome)]
     )  # fmt: skip
 
 
-def memory_lines(run: Run) -> list[str]:
+def server_lines(run: Run) -> list[str]:
     """Per process of the server that was watched: CPU, and memory before and at the end of the steady time; what an
     idle socket costs, where nothing else was going on."""
     steady = [second for second in run.timeline.in_order() if run.timeline.phase(second) == "steady"]
@@ -84,10 +84,13 @@ def memory_lines(run: Run) -> list[str]:
     for name, before in run.timeline.before.items():
         seen = [second.processes[name] for second in steady if name in second.processes]
         if seen:
-            cpu = sum(share for share, _ in seen) / len(seen)
-            grown = (seen[-1][1] - before) / run.plan.users / 1024
-            line = f"{name}: {cpu:.0%} of a core, memory {before / 2**20:.0f} → {seen[-1][1] / 2**20:.0f} MiB"
-            lines.append(line if run.plan.rate else f"{line}, {grown:.1f} KiB per socket")
+            shares, memory = [share for share, _ in seen], seen[-1][1]
+            line = (
+                f"{name}: {sum(shares) / len(shares):.0%} of a core (at most {max(shares):.0%}), "
+                f"memory {before / 2**20:.0f} → {memory / 2**20:.0f} MiB"
+            )
+            per_socket = (memory - before) / run.plan.users / 1024
+            lines.append(line if run.plan.rate else f"{line}, {per_socket:.1f} KiB per socket")
     return lines
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from loadtest.report.console import PERCENTILES, percentile_name
 from loadtest.report.document import Document
 
+SERVER = ("process", "CPU while all talked", "at most", "memory before", "memory at the end")
 TRIAL = ("users", "result", "p99 in ms", "why")
 
 
@@ -24,7 +25,7 @@ def render_markdown(document: Document) -> str:
         *search_parts(data),
         table(["milliseconds", *percentiles, "count"], latencies),
         table(["what", "count"], list(counts.items())),
-        table(["process", "CPU (steady)", "memory before", "memory at the end"], server_rows(data)),
+        table(SERVER, server_rows(data)),
         "## Conditions",
         "\n".join(f"- {line}" for line in condition_lines(data)),
     ]
@@ -59,7 +60,7 @@ def condition_lines(data: dict[str, Any]) -> list[str]:
 
 
 def server_rows(data: dict[str, Any]) -> list[list[str]]:
-    """Processes of the server that were watched: name, mean CPU while all talked, and memory."""
+    """Processes of the server that were watched: CPU on average and at most, and memory."""
     steady = [second for second in data["seconds"] if second["phase"] == "steady"]
     rows = []
     for name, before in data["memory_before"].items():
@@ -67,7 +68,8 @@ def server_rows(data: dict[str, Any]) -> list[list[str]]:
         if seen:
             cpu = sum(second["cpu"][name] for second in seen) / len(seen)
             memory = [f"{amount / 2**20:.0f} MiB" for amount in (before, seen[-1]["memory"][name])]
-            rows.append([name, f"{cpu:.0%}", *memory])
+            most = max(second["cpu"][name] for second in seen)
+            rows.append([name, f"{cpu:.0%}", f"{most:.0%}", *memory])
     return rows
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from loadtest.report.console import PERCENTILES, percentile_name
 from loadtest.report.document import Document
-from loadtest.report.markdown import TRIAL, condition_lines, server_rows, trial_rows, verdict
+from loadtest.report.markdown import SERVER, TRIAL, condition_lines, server_rows, trial_rows, verdict
 from loadtest.report.plots import Axis, Points, line_plot
 
 STYLE = """
@@ -44,7 +44,7 @@ def render_page(document: Document) -> str:
         f"<p>{escape(data['search']['summary'])}</p>" if data["search"] else "",
         _table(TRIAL, trial_rows(data)),
         f'<div class="plots">{"".join(_plots(data))}</div>',
-        _table(["process", "CPU (steady)", "memory before", "memory at the end"], server_rows(data)),
+        _table(SERVER, server_rows(data)),
         _table(["what", "count"], counts),
         "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in condition_lines(data)) + "</ul>",
     ]

@@ -49,7 +49,7 @@ def test_the_console_says_what_was_counted(run: Run):
     said = render(run)
     assert "lost 0, twice 0, out of order 0, foreign 0, unacknowledged 0, gaps 0, errors 0" in said
     assert "received 200 (10.0 messages a frame)" in said
-    assert "web: 50% of a core, memory 50 → 60 MiB" in said
+    assert "web: 50% of a core (at most 50%), memory 50 → 60 MiB" in said
 
 
 def test_idle_sockets_are_said_to_cost_memory(run: Run):
@@ -142,6 +142,16 @@ def test_the_search_says_when_the_generator_was_the_limit():
     search = find_max(attempt, start=50, repeat=1)
     assert search.is_bounded_by_generator
     assert str(search).startswith("at least ")
+
+
+def test_a_busy_generator_does_not_matter_where_the_server_fails_earlier():
+    def attempt(users: int) -> Trial:
+        result = Result.PASSED if users <= 100 else Result.FAILED if users < 150 else Result.WEAK
+        return Trial(users, result, 0.0, [])
+
+    search = find_max(attempt, start=300, repeat=2)
+    assert any(trial.result is Result.WEAK for trial in search.trials)
+    assert not search.is_bounded_by_generator
 
 
 def test_the_report_of_a_search_lists_what_was_tried(run: Run, tmp_path: Path):

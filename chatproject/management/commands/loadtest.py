@@ -11,6 +11,7 @@ from argparse import ArgumentParser
 from dataclasses import replace
 from pathlib import Path
 from secrets import token_hex
+from shutil import get_terminal_size
 from typing import Any
 
 from django.conf import settings
@@ -126,7 +127,8 @@ class Command(BaseCommand):
     def _show(self, phase: str, second: Second) -> None:
         """One line that is written over on a terminal, and one line each elsewhere."""
         line = progress_line(phase, second)
-        self.stdout.write(f"\r{line:<130}" if self.stdout.isatty() else line, ending="")
+        width = get_terminal_size().columns - 1
+        self.stdout.write(f"\r{line[:width]:<{width}}" if self.stdout.isatty() else line, ending="")
         if not self.stdout.isatty():
             self.stdout.write("")
         self.stdout.flush()

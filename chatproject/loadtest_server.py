@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -14,11 +15,10 @@ def find_processes(root: Path, data: Path) -> dict[str, int]:
     """Name → process id, of the processes that `make run` has started in this project, and of its embedded services;
     empty for a chat that runs elsewhere."""
     found = {process.environ()["CHAT_PROCESS"]: int(process.pid) for process in _of_chat(root)}
-    try:
-        stack = DevStack(data)
-        found |= {service: pid for service in SERVICES if (pid := stack.pid(service)) is not None}
-    except StackError:
-        pass  # Its services are elsewhere.
+    if (data / "state.json").exists():
+        with suppress(StackError):
+            stack = DevStack(data)
+            found |= {service: pid for service in SERVICES if (pid := stack.pid(service)) is not None}
     return found
 
 

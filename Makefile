@@ -28,7 +28,7 @@ audit: $(VENV)/installed ## known vulnerabilities of what is installed
 load: $(VENV)/installed ## 100 users in one room of a chat that runs (make run), with every receipt checked
 	@$(BIN)/python manage.py loadtest --profile seed
 
-bench: $(VENV)/installed ## figures of storing, history, the room list, presence, the outbox and the layer (into its README)
+bench: $(VENV)/installed ## figures of storing, history, rooms, presence, outbox, load generator and layer (into its README)
 	@$(BIN)/python -m benchmarks.storing
 	@$(BIN)/python -m benchmarks.history
 	@$(BIN)/python -m benchmarks.rooms
@@ -36,6 +36,7 @@ bench: $(VENV)/installed ## figures of storing, history, the room list, presence
 	@$(BIN)/python -m benchmarks.presence
 	@$(BIN)/python -m benchmarks.layer
 	@$(BIN)/python -m benchmarks.layer_costs
+	@$(BIN)/python -m benchmarks.receipts
 
 wheel: $(VENV)/installed ## the channel layer as a package of its own, in dist/
 	@$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist ./kafka_layer && ls dist/*.whl

@@ -46,6 +46,8 @@ class Sends:
         self._waiting: deque[str] = deque()
         self._under_way = 0
         self._is_open = False
+        # Sockets so far; a new one sends everything again by itself.
+        self._sockets = 0
 
     @property
     def is_done(self) -> bool:
@@ -67,6 +69,7 @@ class Sends:
     def opened(self) -> None:
         """A socket is there: everything goes out (again), in order."""
         self._is_open = True
+        self._sockets += 1
         self._waiting = deque(self._pending)
         self._under_way = 0
         self._pump()
@@ -107,10 +110,10 @@ class Sends:
             return
         self._log.record.resent.add(pending.key)
         pause = max(PAUSE, float(frame.get("retry_after") or 0))
-        asyncio.get_running_loop().call_later(pause, self._again, frame["id"])
+        asyncio.get_running_loop().call_later(pause, self._again, frame["id"], self._sockets)
 
-    def _again(self, id: str) -> None:
-        if id in self._pending and id not in self._waiting:
+    def _again(self, id: str, socket: int) -> None:
+        if id in self._pending and socket == self._sockets:
             self._waiting.append(id)
             self._pump()
 

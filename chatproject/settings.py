@@ -218,6 +218,7 @@ CHANNEL_LAYERS = {
             "routes": [
                 {"pattern": "room.*", "topic": Topic.MESSAGE_CREATED.value, "format": "json"},
                 {"pattern": "rooms", "topic": Topic.ROOM_NOTIFICATION.value, "format": "json"},
+                {"pattern": "activity", "topic": Topic.ROOM_NOTIFICATION.value, "format": "json"},
                 {"pattern": "user.*", "topic": Topic.ROOM_NOTIFICATION.value, "format": "json"},
             ],
             "partitions": {

@@ -21,6 +21,8 @@ class EventType(StrEnum):
     MESSAGE_DELETED = "chat.message.deleted.v1"
     NOTICE_CREATED = "chat.notice.created.v1"
     ACCESS_CHANGED = "chat.access.changed.v1"
+    ROOM_ACTIVITY = "chat.room.activity.v1"
+    ROOM_READ = "chat.room.read.v1"
 
 
 def _storable(text: str) -> str:
@@ -32,6 +34,7 @@ def _storable(text: str) -> str:
 Text = Annotated[str, AfterValidator(_storable)]
 Name = Annotated[str, StringConstraints(min_length=1), AfterValidator(_storable)]
 Id = Annotated[int, Field(ge=1, lt=2**63)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
 Uuid = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 Time = Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")]
 
@@ -143,6 +146,30 @@ class AccessChanged(EventData):
         return f"access/{self.user_id}"
 
 
+class RoomActivity(InRoom):
+    """Messages were stored: `seq` is the newest one's number, `last_message` its frame as it is now (None: too much was
+    waiting to be told). The envelope's version is the place in the log of what made it so; lower ones are late."""
+
+    seq: Count
+    last_message: dict[str, Any] | None
+
+
+class ReadMark(EventData):
+    user_id: Id
+    room: Id
+    seq: Count
+
+
+class RoomRead(EventData):
+    """People have read up to these numbers."""
+
+    marks: list[ReadMark]
+
+    @property
+    def subject(self) -> str:
+        return "read"
+
+
 SCHEMAS: Mapping[str, type[EventData]] = {
     EventType.USER_CREATED: UserCreated,
     EventType.ROOM_CREATED: RoomCreated,
@@ -153,6 +180,8 @@ SCHEMAS: Mapping[str, type[EventData]] = {
     EventType.MESSAGE_DELETED: MessageDeleted,
     EventType.NOTICE_CREATED: NoticeCreated,
     EventType.ACCESS_CHANGED: AccessChanged,
+    EventType.ROOM_ACTIVITY: RoomActivity,
+    EventType.ROOM_READ: RoomRead,
 }
 
 

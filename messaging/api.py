@@ -29,6 +29,7 @@ from messaging.hub import get_hub
 from messaging.log import RoomLog
 from messaging.models import Report
 from messaging.protocol import SendFrame
+from messaging.reading import mark_at_once
 from messaging.sending import send_message
 from rooms.models import Block
 from rooms.rights import require_moderator, require_reader
@@ -131,6 +132,24 @@ def list_reports(request: HttpRequest, room_id: int) -> ReportPage:
             for row in rows
         ]
     )
+
+
+class ReadIn(Body):
+    cursor: str
+
+
+@router.put("/rooms/{int:room_id}/read", response={204: None})
+def put_read(request: HttpRequest, room_id: int, mark: ReadIn) -> Status[None]:
+    """I have read the room up to this cursor; a mark never goes back."""
+    user = caller(request)
+    read_access(user.pk, room_id)
+    async_to_sync(_mark_read)(user.pk, room_id, mark)
+    return Status(204, None)
+
+
+async def _mark_read(user: int, room: int, mark: ReadIn) -> None:
+    log = await _started_log()
+    await mark_at_once(log, user, room, protocol.parse_read(mark.dict(), partition=log.partition(room)))
 
 
 async def _send(message: SendFrame, user: int, username: str) -> Cursor:

@@ -34,6 +34,7 @@ from messaging.render import PrivateNews
 from messaging.resume import enter_stream
 from messaging.sending import send_message
 from messaging.socket import Receive, Send, Socket
+from messaging.unread import Follower
 from rooms import blocks
 from rooms.models import Room
 from rooms.services import ROOM_LIST, as_seen_by, join_room, room_state_for
@@ -128,6 +129,7 @@ class Visit:
         # Rooms whose stream this socket gets.
         self._rooms: set[int] = set()
         self._follows_list = False
+        self._follower = Follower(self._user_id, self._rooms, self._socket)
         # The showing of the newest private news; None before the first.
         self._private: asyncio.Task[None] | None = None
         self._in_flight = asyncio.Semaphore(MAX_IN_FLIGHT)
@@ -142,6 +144,7 @@ class Visit:
             "send": self._send,
             "edit": self._edit,
             "delete": self._delete,
+            "read": self._read,
         }
 
     @property
@@ -162,6 +165,7 @@ class Visit:
             self._socket.post(welcome)
             await self._socket.serve()
         finally:
+            self._hub.unread.unfollow(self._follower)
             self._hub.access.unlisten(self._user_id, self._access_changed)
             self._subscription.close()
             tasks = [*self._tasks, *self._sends]
@@ -202,6 +206,7 @@ class Visit:
         if frame.get("rooms") is True:
             await self._subscription.join(ROOM_LIST)
             self._follows_list = True
+            self._hub.unread.follow(self._follower)
             self._socket.post({"type": "subscribed", "id": id, "rooms": True})
             return
         room = protocol.require_room(frame)
@@ -268,6 +273,7 @@ class Visit:
         if frame.get("rooms") is True:
             await self._subscription.leave(ROOM_LIST)
             self._follows_list = False
+            self._hub.unread.unfollow(self._follower)
             self._socket.post({"type": "unsubscribed", "id": id, "rooms": True})
             return
         room = protocol.require_room(frame)
@@ -340,6 +346,12 @@ class Visit:
             self._hub.log, change, target, user=self._user_id, username=self._username, moderates=moderates
         )
         self._socket.post(protocol.ack(change.id, change.room, cursor, message=change.message))
+
+    async def _read(self, frame: Frame) -> None:
+        room = protocol.require_room(frame)
+        cursor = protocol.parse_read(frame, partition=self._hub.log.partition(room))
+        await self._hub.access.require_member(self._user_id, room)
+        self._hub.reads.note(self._user_id, room, cursor)
 
     # What the subscriptions bring
 

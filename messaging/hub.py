@@ -19,7 +19,9 @@ from messaging.drain import drain_on_signals
 from messaging.live import LiveFigures
 from messaging.log import RoomLog
 from messaging.open_sockets import OpenSockets
+from messaging.reading import ReadMarks
 from messaging.render import Renderer
+from messaging.unread import UnreadFeed
 from rooms.models import Membership
 from rooms.presence import Presence
 
@@ -54,6 +56,8 @@ class Hub:
         self.access = access
         self.attendance = attendance
         self.sockets = sockets
+        self.unread = UnreadFeed(log.layer, access)
+        self.reads = ReadMarks(log)
         # One for all sockets: batches share renderings by the function that makes them.
         self.renderer = Renderer(log)
         # The people who are served here now, each on one socket.
@@ -75,6 +79,9 @@ class Hub:
                 asyncio.create_task(_run_on(self.attendance.keep), name="attendance"),
                 asyncio.create_task(_run_on(self._tell_figures), name="live-figures"),
                 asyncio.create_task(_run_on(self.sockets.keep), name="open-sockets"),
+                asyncio.create_task(_run_on(self.unread.keep), name="unread"),
+                asyncio.create_task(_run_on(self.unread.catch_up), name="unread-late"),
+                asyncio.create_task(_run_on(self.reads.keep), name="read-marks"),
             ]
             drain_on_signals(self.drain)
 
@@ -89,6 +96,7 @@ class Hub:
         if ends:
             await asyncio.wait(ends, timeout=spread + DRAIN_PATIENCE)
         await self.close()
+        await self.reads.flush()
         await self.log.layer.close()
         logger.info("Stopped: %d sockets are left.", len(self.visits))
 

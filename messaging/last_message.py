@@ -1,9 +1,9 @@
 """The last message of each room, in Redis for the room list; filled by the event consumer, and it may be lost."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from django.db.models import OuterRef, Subquery
 from redis.exceptions import RedisError
@@ -26,25 +26,41 @@ logger = logging.getLogger(__name__)
 REST = 5.0  # seconds without Redis after it has failed
 
 
+class LastMessage(NamedTuple):
+    """`version` grows in the order of the log: the place of what made the message as it is. `frame` None: unknown
+    here."""
+
+    version: int
+    seq: int
+    frame: Frame | None
+
+
+def newest_messages(
+    epoch: int, partition: int, rows: "Sequence[Row]", changed: Sequence[Message]
+) -> dict[int, LastMessage]:
+    """The last message of each room, after `rows` were stored and the `changed` last messages edited or deleted."""
+    last = {row.room: row for row in rows if row.seq is not None}
+    newest = {
+        room: LastMessage(_version(epoch, row.offset), row.seq or 0, _frame(row, epoch, partition))
+        for room, row in last.items()
+    }
+    return newest | {
+        row.room_id: LastMessage(_version(*_place(row)), row.seq or 0, frame_of_row(row)) for row in changed
+    }
+
+
 class LastMessages:
-    """Called after a commit with the rows that it stored, and the last messages of rooms that it edited or deleted.
-    Redis may be away: what is stored stays stored, and the next message of a room brings its entry up to date."""
+    """Redis may be away: what is stored stays stored, and the next message of a room brings its entry up to date."""
 
     def __init__(self, cache: VersionedCache) -> None:
         self._cache = cache
         self._rest_until = 0.0  # monotonic seconds; a Redis that hangs must not slow down storing
 
-    def __call__(self, epoch: int, partition: int, rows: "Sequence[Row]", changed: Sequence[Message]) -> None:
-        newest = {
-            row.room: (_version(epoch, row.offset), _frame(row, epoch, partition))
-            for row in rows
-            if row.seq is not None
-        }
-        newest |= {row.room_id: (_version(*_place(row)), frame_of_row(row)) for row in changed}
+    def write(self, newest: Mapping[int, LastMessage]) -> None:
         if not newest or monotonic() < self._rest_until:
             return
         try:
-            self._cache.write(Entry(last_message_key(room), *entry) for room, entry in newest.items())
+            self._cache.write(Entry(last_message_key(room), new.version, new.frame) for room, new in newest.items())
         except RedisError as error:
             self._rest_until = monotonic() + REST
             logger.warning("The last messages of %d rooms are not in Redis: %s", len(newest), error)
@@ -78,7 +94,7 @@ def _place(row: Message) -> tuple[int, int]:
 
 
 def _version(epoch: int, offset: int) -> int:
-    """Grows in the order of the log. Redis compares versions as doubles, which are exact up to 2**53."""
+    """Redis compares versions as doubles, which are exact up to 2**53."""
     return (epoch << 40) + offset
 
 

@@ -104,6 +104,11 @@ def require_room(frame: Frame) -> int:
     return room
 
 
+def parse_read(frame: Mapping[str, object], *, partition: int) -> Cursor:
+    """The cursor up to which somebody has read; raise `ChatError` `invalid`."""
+    return Cursor.parse(frame.get("cursor"), partition=partition)
+
+
 def parse_send(frame: Mapping[str, object], room: int) -> SendFrame:
     """Check a message before anything is produced; raise `ChatError` `invalid` or `too_large`."""
     reply_to = frame.get("reply_to")
@@ -237,6 +242,12 @@ def presence(room: int, count: int, users: Sequence[str] | None) -> Frame:
     """Who is in a room; `users` None: too many to be named."""
     frame: Frame = {"type": "presence", "room": room, "count": count}
     return frame if users is None else {**frame, "users": users}
+
+
+def unread(room: int, count: int, last_message: Frame | None) -> Frame:
+    """Without `last_message` where it is not known here: only the count has changed."""
+    frame: Frame = {"type": "unread", "room": room, "count": count}
+    return frame if last_message is None else {**frame, "last_message": last_message}
 
 
 def notice(*, room: int, cursor: Cursor, id: str, time: str, details: Mapping[str, object]) -> Frame:

@@ -67,7 +67,7 @@ class Renderer:
             frame_of_envelope(
                 envelope, room=room, cursor=self._log.cursor(record.position), timestamp_ms=record.timestamp_ms
             )
-            for record, envelope in _read(batch)
+            for record, envelope in read_envelopes(batch)
             if not self._comes_too_late(record, envelope)
         ]
         return [frame for frame in frames if frame is not None]
@@ -90,7 +90,7 @@ class Renderer:
         """`room_created`, `room_updated` and `room_deleted`."""
         public: list[Frame] = []
         private: list[tuple[int, Frame]] = []
-        for record, envelope in _read(batch):
+        for record, envelope in read_envelopes(batch):
             frame = _list_frame(envelope)
             if frame is None or self._is_overtaken(record, envelope):
                 continue
@@ -112,10 +112,11 @@ class Renderer:
 
     def access_changes(self, batch: Batch) -> list[Mapping[str, Any]]:
         """The data of the access changes of one person."""
-        return [envelope.data for _, envelope in _read(batch) if envelope.type == EventType.ACCESS_CHANGED]
+        return [envelope.data for _, envelope in read_envelopes(batch) if envelope.type == EventType.ACCESS_CHANGED]
 
 
-def _read(batch: Batch) -> Iterator[tuple[Record, Envelope]]:
+def read_envelopes(batch: Batch) -> Iterator[tuple[Record, Envelope]]:
+    """What can be read of a batch."""
     for record in batch.records:
         try:
             yield record, Envelope.decode(record.value)

@@ -85,6 +85,11 @@ class Socket:
         ours = self._closing.result() if self._closing.done() else None
         return self.client_code in {1000, 1001} or ours in {CloseCode.SIGNED_OUT, CloseCode.DEACTIVATED}
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether so much waits for the client that what can be told later should be."""
+        return len(self._answers) >= MAX_WAITING_ANSWERS // 4 or self._answers_size >= MAX_WAITING_BYTES // 4
+
     def post(self, frame: Frame) -> None:
         """Queue a frame for the writer; frames leave in order, ahead of batches not yet taken."""
         self.post_texts([protocol.render(frame)])

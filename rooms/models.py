@@ -1,13 +1,13 @@
 """Rooms and who is in them. Only `rooms.services` and its steps write these rows (`last_seq`: `messaging.storage`)."""
 
 import unicodedata
-from typing import Self
+from typing import NamedTuple, Self
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Exists, OuterRef, Q
-from django.db.models.functions import Now
+from django.db.models.functions import Greatest, Now
 
 from accounts.models import User
 
@@ -102,6 +102,21 @@ class Room(models.Model):
         self.name = clean_name(self.name)
 
 
+class ReadMark(NamedTuple):
+    """Up to which message (its `seq`) a member has read."""
+
+    user_id: int
+    room: int
+    seq: int
+
+
+class MembershipQuerySet(models.QuerySet["Membership"]):
+    def read_marks(self) -> "models.QuerySet[Membership, tuple[int, int, int, int]]":
+        """(user pk, room pk, number up to which nothing is unread, number of the newest message) of each."""
+        marks = self.annotate(mark=Greatest("joined_seq", "read_seq"))
+        return marks.values_list("user_id", "room_id", "mark", "room__last_seq")
+
+
 class Membership(models.Model):
     """A person in a room. `read_seq`: up to where the person has read; nothing before `joined_seq` counts as unread."""
 
@@ -117,6 +132,8 @@ class Membership(models.Model):
     joined_seq = models.BigIntegerField(default=0, editable=False)
     read_seq = models.BigIntegerField(default=0, editable=False)
     muted_until = models.DateTimeField(null=True, blank=True)
+
+    objects = MembershipQuerySet.as_manager()
 
     class Meta:
         constraints = [

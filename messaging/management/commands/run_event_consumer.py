@@ -2,7 +2,7 @@
 
 import logging
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from threading import Event, Thread
 from typing import Any
 
@@ -14,12 +14,15 @@ from accounts.cache import UserCacheHandler, VersionedCache
 from events.bad_share import WINDOW
 from events.consumer import MAX_BAD, EventConsumer, TopicHandler
 from events.probe import serve_probe
+from events.producing import ConfirmingProducer
 from events.topics import Topic
 from events.watchdog import Watchdog
+from messaging.activity import RoomActivity
 from messaging.erasure import Eraser, ErasureLoop
-from messaging.last_message import LastMessages
+from messaging.last_message import LastMessages, newest_messages
 from messaging.log import LogWatch, epoch_of
-from messaging.storage import MessageStorage
+from messaging.models import Message
+from messaging.storage import MessageStorage, OnStored, Row
 from rooms.cache import RoomCacheHandler
 
 logger = logging.getLogger(__name__)
@@ -47,8 +50,9 @@ class Command(BaseCommand):
         topic_id = watch.topic_id()
         epoch = epoch_of(Topic.MESSAGE_CREATED.value, topic_id)
         cache = VersionedCache(settings.REDIS_URL, **settings.REDIS_OPTIONS)
+        activity = RoomActivity(ConfirmingProducer(settings.KAFKA_BOOTSTRAP_SERVERS, client_id="room-activity").produce)
         handlers: dict[Topic, TopicHandler] = {
-            Topic.MESSAGE_CREATED: MessageStorage(epoch=epoch, on_stored=LastMessages(cache)),
+            Topic.MESSAGE_CREATED: MessageStorage(epoch=epoch, on_stored=_on_stored(LastMessages(cache), activity)),
             Topic.USER_CREATED: UserCacheHandler(cache),
             Topic.ROOM_CREATED: RoomCacheHandler(cache, settings.KAFKA_BOOTSTRAP_SERVERS),
         }
@@ -68,6 +72,7 @@ class Command(BaseCommand):
         watcher.start()
         eraser = ErasureLoop(Eraser(cache, watch, settings.KAFKA_BOOTSTRAP_SERVERS))
         eraser.start()
+        activity.start()
         try:
             consumer.run()
         except KafkaException as error:
@@ -75,10 +80,20 @@ class Command(BaseCommand):
         finally:
             watchdog.close()
             eraser.close()
+            activity.close()
             changed = watcher.end()
         if changed:
             raise CommandError("The log of messages was created anew: start again, to store it under a new epoch.")
         logger.info("The event consumer has stopped.")
+
+
+def _on_stored(last_messages: LastMessages, activity: RoomActivity) -> OnStored:
+    def tell(epoch: int, partition: int, rows: Sequence[Row], changed: Sequence[Message]) -> None:
+        newest = newest_messages(epoch, partition, rows, changed)
+        activity.note(newest, rows)
+        last_messages.write(newest)
+
+    return tell
 
 
 class _Watcher(Thread):

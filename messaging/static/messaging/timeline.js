@@ -32,6 +32,12 @@ export class Timeline {
     return this.#frames.filter(({ time }) => !frame || time > frame.time);
   }
 
+  /** The last message but so many, counting people's only; the oldest one where there are fewer. */
+  newest(count) {
+    const messages = this.#frames.filter(({ type }) => type === "message");
+    return messages.at(-count) ?? messages[0];
+  }
+
   reset(frames) {
     this.#frames = [];
     this.#known.clear();

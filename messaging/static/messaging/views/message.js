@@ -15,14 +15,17 @@ const TOGETHER = 5 * 60_000; // milliseconds between two messages of a person th
 
 const EXCERPT = 80; // characters of a message where it is quoted
 
-/** A message or notice, with a line for the day in front where a new one begins. `look`: {user, find: gives the message
- *  with an id, or nothing, onJump: gets the id of a quoted message, onMenu: gets a message and its button}. */
+/** A message or notice, with a line for the day in front where a new one begins. `look`: {user, firstNew: the id
+ *  of the first message that the person has not seen, find: gives the message with an id, or nothing, onJump: gets the id of
+ *  a quoted message, onMenu: gets a message and its button}. */
 export function elementsOf(frame, previous, look) {
   const date = new Date(frame.time);
   const newDay = !previous || new Date(previous.time).toDateString() !== date.toDateString();
   const lines = newDay ? [line(day.format(date), "day")] : [];
+  const isNew = frame.id === look.firstNew;
+  if (isNew) lines.push(line("New messages", "new"));
   if (frame.type === "notice") lines.push(line(NOTICES[frame.event]?.(frame) ?? frame.event, "", frame.id));
-  else lines.push(bubble(frame, { first: newDay || !together(previous, frame), look }));
+  else lines.push(bubble(frame, { first: newDay || isNew || !together(previous, frame), look }));
   return lines;
 }
 

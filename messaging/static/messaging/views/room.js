@@ -1,5 +1,6 @@
 // The open room: its head, its stream, what is being sent, and the message box.
 
+import { ReadMarks } from "../read_marks.js";
 import { call } from "../rest.js";
 import { Stream } from "../stream.js";
 import { Composer } from "./composer.js";
@@ -29,9 +30,11 @@ export class RoomView {
   #timeline;
   #composer;
   #panel;
+  #marks;
 
   /** `onOpen` gets the id of a room to go to. */
   constructor({ user, client, rooms, changes, drafts, onOpen }) {
+    this.#marks = new ReadMarks({ client });
     this.#user = user;
     this.#client = client;
     this.#rooms = rooms;
@@ -83,6 +86,7 @@ export class RoomView {
       this.#seen();
     });
     document.addEventListener("visibilitychange", () => this.#seen());
+    addEventListener("focus", () => this.#seen());
   }
 
   /** Open a room, or none. */
@@ -92,13 +96,13 @@ export class RoomView {
     this.#panel.close();
     this.#room = room;
     this.#people.reset();
-    this.#unread = 0;
+    this.#unread = room?.unread ?? 0;
     this.#stream = room && this.#listen(new Stream({ client: this.#client, room: room.id }));
     for (const part of [...this.#section.children]) {
       if (part.id !== "newest") part.hidden = (room === null) !== part.classList.contains("placeholder");
     }
     this.#composer.show(room?.id ?? null);
-    this.#timeline.show(this.#stream, room ? this.#client.unsent(room.id) : []);
+    this.#timeline.show(this.#stream, { entries: room ? this.#client.unsent(room.id) : [], unread: this.#unread });
     this.#head();
     if (room === null) return;
     // Without a connection the stream begins with it.
@@ -114,7 +118,10 @@ export class RoomView {
 
   #listen(stream) {
     const on = (type, work) => stream.addEventListener(type, ({ detail }) => stream === this.#stream && work(detail));
-    on("reset", () => this.#timeline.reset());
+    on("reset", () => {
+      this.#timeline.reset();
+      this.#seen();
+    });
     on("older", (frames) => this.#timeline.prepend(frames));
     on("added", (frame) => this.#added(frame));
     on("changed", (frame) => this.#timeline.change(frame));
@@ -150,10 +157,14 @@ export class RoomView {
     return kind !== "direct" && (role === "owner" || role === "moderator");
   }
 
-  /** Tell the list how much the person has not read. */
+  /** What is in view on a page that has the focus is read; the list shows how much is not. */
   #seen() {
-    if (this.#room === null || this.#stream === null) return;
-    if (!document.hidden && this.#timeline.following) this.#unread = 0;
+    const newest = this.#stream?.timeline.last;
+    if (!newest) return;
+    if (!document.hidden && document.hasFocus() && this.#timeline.following) {
+      this.#unread = 0;
+      this.#marks.note(this.#room.id, newest.cursor);
+    }
     this.#rooms.setUnread(this.#room.id, this.#unread);
   }
 }

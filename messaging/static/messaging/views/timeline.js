@@ -19,6 +19,7 @@ export class TimelineView {
   #stream = null;
   #pending = new Map(); // message id → element of what is being sent
   #following = true; // the newest message is kept in view
+  #unread = 0; // messages that were new when the room was opened; they get a line in front of them
   #missed = 0; // messages that came while reading further up
   #warning = null; // the last line that told of a problem
   #settling = false;
@@ -26,7 +27,7 @@ export class TimelineView {
   constructor({ user, ...handlers }) {
     this.#user = user;
     this.#handlers = handlers;
-    this.#look = { user, find: (id) => this.#stream.timeline.get(id), onJump: (id) => this.#jump(id), onMenu: handlers.onMenu };
+    this.#look = { user, firstNew: null, find: (id) => this.#stream.timeline.get(id), onJump: (id) => this.#jump(id), onMenu: handlers.onMenu };
     this.#list.onkeydown = (event) => this.#key(event);
     this.#box.onscroll = () => this.#scrolled();
     this.#pill.onclick = () => this.#toEnd();
@@ -39,9 +40,12 @@ export class TimelineView {
     return this.#following;
   }
 
-  /** Show a stream from now on; null for none. `entries`: what of its room is still being sent. */
-  show(stream, entries = []) {
+  /** Show a stream from now on; null for none. `entries`: what of its room is still being sent; `unread`: how many of
+   *  its messages are new to the person. */
+  show(stream, { entries, unread }) {
     this.#stream = stream;
+    this.#unread = unread;
+    this.#look.firstNew = null;
     this.#list.replaceChildren();
     this.#pending.clear();
     this.#following = true;
@@ -51,6 +55,8 @@ export class TimelineView {
 
   /** The timeline began anew. */
   reset() {
+    if (this.#unread) this.#look.firstNew = this.#stream.timeline.newest(this.#unread)?.id;
+    this.#unread = 0;
     for (const id of [...this.#pending.keys()]) if (this.#stream.timeline.has(id)) this.remove(id);
     this.#render();
     this.#toEnd();
@@ -66,7 +72,7 @@ export class TimelineView {
       const next = frames[older.length];
       if (next) {
         // What stood first had nothing in front: it may now belong to the same day or person.
-        if (this.#list.firstElementChild?.classList.contains("day")) this.#list.firstElementChild.remove();
+        while (this.#list.firstElementChild?.matches(".day, .new")) this.#list.firstElementChild.remove();
         this.#elementOf(next.id)?.replaceWith(...elementsOf(next, older.at(-1), this.#look));
       }
       this.#list.prepend(...older.flatMap((frame, at) => elementsOf(frame, older[at - 1], this.#look)));

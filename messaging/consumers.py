@@ -145,6 +145,7 @@ class Visit:
             "edit": self._edit,
             "delete": self._delete,
             "read": self._read,
+            "typing": self._typing,
         }
 
     @property
@@ -352,6 +353,11 @@ class Visit:
         cursor = protocol.parse_read(frame, partition=self._hub.log.partition(room))
         await self._hub.access.require_member(self._user_id, room)
         self._hub.reads.note(self._user_id, room, cursor)
+
+    async def _typing(self, frame: Frame) -> None:
+        room = protocol.require_room(frame)
+        await self._hub.access.require_speaker(self._user_id, room)
+        await self._hub.typing.tell(room, self._username)
 
     # What the subscriptions bring
 

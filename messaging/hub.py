@@ -21,6 +21,7 @@ from messaging.log import RoomLog
 from messaging.open_sockets import OpenSockets
 from messaging.reading import ReadMarks
 from messaging.render import Renderer
+from messaging.typing import Typing
 from messaging.unread import UnreadFeed
 from rooms.models import Membership
 from rooms.presence import Presence
@@ -58,6 +59,7 @@ class Hub:
         self.sockets = sockets
         self.unread = UnreadFeed(log.layer, access)
         self.reads = ReadMarks(log)
+        self.typing = Typing(log.layer)
         # One for all sockets: batches share renderings by the function that makes them.
         self.renderer = Renderer(log)
         # The people who are served here now, each on one socket.

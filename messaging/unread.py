@@ -49,8 +49,8 @@ class Follower:
 
 @dataclass(eq=False, slots=True)
 class Person:
-    """`marks`: room → number up to which the person has read. `since`: monotonic time from which on nothing may be
-    missed. `changes` grows when rights have changed."""
+    """`marks`: room → number up to which the person has read. `since`: monotonic time from which on something
+    may not have been told; before, nothing was missed. `changes` grows when rights have changed."""
 
     listener: Listener
     since: float
@@ -150,6 +150,7 @@ class UnreadFeed:
         while self._stale:
             users = list(self._stale)[:LOADED_TOGETHER]
             changes = {user: self._people[user].changes for user in users}
+            asked = monotonic()
             try:
                 rows = await in_database(_read_marks)(users)
             except (DatabaseError, InterfaceError) as error:
@@ -159,6 +160,8 @@ class UnreadFeed:
             fresh = {user for user in users if user in self._people and self._people[user].changes == changes[user]}
             self._stale -= fresh
             self._keep_marks([row for row in rows if row[0] in fresh])
+            for user in fresh:
+                self._people[user].since = asked
 
     def _keep_marks(self, rows: list[tuple[int, int, int, int]]) -> None:
         for user, room, mark, last_seq in rows:

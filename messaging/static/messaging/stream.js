@@ -10,7 +10,7 @@ const CALM = 20_000; // milliseconds between two times that the history is read 
 
 /**
  * Events: `reset` (the timeline began anew), `older` (detail: the frames put in front), `added` and `changed` (detail: the
- * message or notice), `ephemeral` (detail: a joined, left or presence frame), `missed`, `problem` (detail: a Problem).
+ * message or notice), `ephemeral` (detail: a joined, left, presence or typing frame), `missed`, `problem` (detail: a Problem).
  */
 export class Stream extends EventTarget {
   timeline = new Timeline();
@@ -103,7 +103,7 @@ export class Stream extends EventTarget {
   }
 
   #follow(frame) {
-    if (frame.type === "joined" || frame.type === "left" || frame.type === "presence") {
+    if (frame.type === "joined" || frame.type === "left" || frame.type === "presence" || frame.type === "typing") {
       this.#tell("ephemeral", frame);
     } else if (frame.type === "message" || frame.type === "notice") {
       this.#add(frame);

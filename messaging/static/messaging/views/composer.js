@@ -17,9 +17,12 @@ export class Composer {
   #drafts;
   #onSend;
   #onEdit;
+  #onTyping;
 
-  /** `onSend` gets the text and the message that it replies to, or null; `onEdit` the message and its new text. */
-  constructor({ drafts, onSend, onEdit }) {
+  /** `onSend` gets the text and the message that it replies to, or null; `onEdit` the message and its new text; `onTyping`
+   *  is called while something is typed, often. */
+  constructor({ drafts, onSend, onEdit, onTyping }) {
+    this.#onTyping = onTyping;
     this.#drafts = drafts;
     this.#onSend = onSend;
     this.#onEdit = onEdit;
@@ -29,7 +32,10 @@ export class Composer {
       this.#send();
     };
     this.#text.onkeydown = (event) => this.#key(event);
-    this.#text.oninput = () => this.#changed();
+    this.#text.oninput = () => {
+      this.#changed();
+      if (this.#editing === null && this.#text.value.trim()) this.#onTyping();
+    };
   }
 
   /** Write for this room from now on; what was typed for it before is there again. */

@@ -9,6 +9,7 @@ import { MessageMenu } from "./message_menu.js";
 import { PeopleView } from "./people.js";
 import { RoomPanel } from "./room_panel.js";
 import { TimelineView } from "./timeline.js";
+import { Typing } from "./typing.js";
 
 const REPORT = {
   title: "Report this message?", words: "Those who lead the room and the operator are told.", action: "Report", asks: true, needed: true,
@@ -31,6 +32,7 @@ export class RoomView {
   #composer;
   #panel;
   #marks;
+  #typing = new Typing();
 
   /** `onOpen` gets the id of a room to go to. */
   constructor({ user, client, rooms, changes, drafts, onOpen }) {
@@ -43,6 +45,7 @@ export class RoomView {
       drafts,
       onSend: (text, replyTo) => this.#timeline.pend(client.write(this.#room.id, text, replyTo?.id)),
       onEdit: (message, text) => changes.edit(message.room, message.id, text).catch(tell),
+      onTyping: () => this.#typing.send(client, this.#room.id),
     });
     const confirm = new ConfirmView();
     // What blocked people said goes out of sight, or comes back.
@@ -96,6 +99,7 @@ export class RoomView {
     this.#panel.close();
     this.#room = room;
     this.#people.reset();
+    this.#typing.clear();
     this.#unread = room?.unread ?? 0;
     this.#stream = room && this.#listen(new Stream({ client: this.#client, room: room.id }));
     for (const part of [...this.#section.children]) {
@@ -134,13 +138,18 @@ export class RoomView {
   #added(frame) {
     this.#timeline.append(frame);
     if (frame.type === "notice") this.#panel.refresh();
+    this.#typing.remove(frame.sender);
     if (frame.type === "message" && frame.sender !== this.#user) this.#unread += 1;
     this.#seen();
   }
 
   #ephemeral(frame) {
     this.#people.take(frame);
-    if (frame.type !== "presence" && frame.user !== this.#user) {
+    if (frame.type === "presence" || frame.user === this.#user) return;
+    if (frame.type === "typing") {
+      this.#typing.add(frame.user);
+    } else {
+      if (frame.type === "left") this.#typing.remove(frame.user);
       this.#timeline.say(`${frame.user} ${frame.type === "joined" ? "entered" : "left"}`);
     }
   }

@@ -11,6 +11,7 @@ from confluent_kafka import KafkaException
 from django.http import HttpRequest
 from django.utils import timezone
 from ninja import Query, Router, Schema, Status
+from pydantic import Field
 
 from accounts.auth import authenticated, caller
 from accounts.bodies import Body
@@ -30,7 +31,10 @@ from messaging.log import RoomLog
 from messaging.models import Report
 from messaging.protocol import SendFrame
 from messaging.reading import mark_at_once
+from messaging.search import checked_query, search_messages
 from messaging.sending import send_message
+from messaging.words import find_highlights
+from rooms.api import list_cursor, read_cursor
 from rooms.models import Block
 from rooms.rights import require_moderator, require_reader
 
@@ -68,6 +72,31 @@ def get_messages(request: HttpRequest, room_id: int, query: Annotated[PageQuery,
         "before": page.before and str(page.before),
         "after": page.after and str(page.after),
         "stored": page.stored and str(page.stored),
+    }
+
+
+class SearchQuery(Schema):
+    q: str
+    room: Annotated[int, Field(ge=1, lt=2**63)] | None = None
+    after: str | None = None
+    limit: int = 50
+
+
+@router.get("/search")
+def search(request: HttpRequest, query: Annotated[SearchQuery, Query()]) -> dict[str, Any]:
+    """The newest messages that say all the words of `q`, of what I may read or of one room of it. `highlights` are the
+    places of the words in the text: [from, to) in Unicode code points."""
+    user = caller(request).pk
+    if not 1 <= query.limit <= MAX_PAGE:
+        raise ChatError(ErrorCode.INVALID, f"limit goes from 1 to {MAX_PAGE}.")
+    wanted = checked_query(query.q)
+    if query.room is not None:
+        require_reader(query.room, user)
+    after = None if query.after is None else read_cursor(query.after)
+    found = search_messages(user, wanted, room=query.room, after=after, limit=query.limit)
+    return {
+        "items": [{**frame_of_row(row), "highlights": find_highlights(row.text, wanted)} for row in found.rows],
+        "next": None if found.after is None else list_cursor(found.after),
     }
 
 

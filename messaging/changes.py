@@ -6,7 +6,7 @@ word, and a dead letter would only keep a text that nobody may see.
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,6 +19,7 @@ from prometheus_client import Counter
 from accounts.models import AccessChange
 from messaging.access import GRACE
 from messaging.models import Message
+from messaging.words import index_words
 from rooms.models import MODERATING, Membership, Room
 from rooms.moderation_log import Action, record_action
 
@@ -40,11 +41,11 @@ UPDATE = """
     UPDATE messaging_message m
     SET text = r.text, edited_at = r.edited_at, edited_by = r.edited_by, deleted_at = r.deleted_at,
         deleted_by = r.deleted_by, changed_epoch = r.changed_epoch, changed_offset = r.changed_offset,
-        edit_ids = r.edit_ids
+        edit_ids = r.edit_ids, words = r.words::tsvector
     FROM unnest(
         %s::bigint[], %s::text[], %s::timestamptz[], %s::text[], %s::timestamptz[], %s::text[], %s::int[], %s::bigint[],
-        %s::jsonb[]
-    ) AS r(id, text, edited_at, edited_by, deleted_at, deleted_by, changed_epoch, changed_offset, edit_ids)
+        %s::jsonb[], %s::text[]
+    ) AS r(id, text, edited_at, edited_by, deleted_at, deleted_by, changed_epoch, changed_offset, edit_ids, words)
     WHERE m.id = r.id
 """
 
@@ -136,15 +137,19 @@ def _lost_rights_since(room: int, user: int, moment: datetime) -> bool:
     return changes.exclude(reason="added").exists()
 
 
-def _write(rows: Iterable[Message]) -> None:
-    columns: list[tuple[Any, ...]] = list(zip(*map(_columns, rows), strict=True))
+def _write(rows: Collection[Message]) -> None:
+    rooms = Room.objects.filter(pk__in={row.room_id for row in rows}, kind=Room.Kind.PUBLIC)
+    public = set(rooms.values_list("pk", flat=True))
+    lines = [_columns(row, public=row.room_id in public) for row in rows]
+    columns: list[tuple[Any, ...]] = list(zip(*lines, strict=True))
     with connection.cursor() as cursor:
         cursor.execute(UPDATE, [list(column) for column in columns])
 
 
-def _columns(row: Message) -> tuple[Any, ...]:
+def _columns(row: Message, *, public: bool) -> tuple[Any, ...]:
     """In the order of UPDATE."""
     return (
         row.pk, row.text, row.edited_at, row.edited_by, row.deleted_at, row.deleted_by, row.changed_epoch,
         row.changed_offset, None if row.edit_ids is None else orjson.dumps(row.edit_ids).decode(),
+        index_words(row.text, room=row.room_id, public=public),
     )  # fmt: skip

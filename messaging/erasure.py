@@ -119,6 +119,7 @@ class Eraser:
         rows = list(rest.order_by("pk").select_for_update())
         Message.objects.filter(pk__in=[row.pk for row in rows]).update(
             text="",
+            words=None,
             reply_to=None,
             sender_name=alias,
             edited_by="",

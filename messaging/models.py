@@ -1,15 +1,19 @@
 """Messages as they are stored, and the epochs of the log they come from."""
 
-from typing import Self
+from collections.abc import Iterable
+from typing import Any, Self
 
 from django.conf import settings
+from django.contrib.postgres.indexes import GinIndex
+from django.contrib.postgres.search import SearchVectorField
 from django.db import models
 from django.db.models import F, Func, Q, Value
 from django.db.models.fields.json import KT, KeyTextTransform
-from django.db.models.functions import Now
+from django.db.models.functions import Now, StrIndex
 from django.db.models.lookups import GreaterThan, LessThan
 
 from messaging.cursor import Cursor
+from messaging.words import Query
 from rooms.models import MAX_REASON, Room
 
 
@@ -73,9 +77,23 @@ class MessageQuerySet(models.QuerySet["Message"]):
             changed_epoch=after.epoch, changed_offset__gt=after.offset, changed_offset__lte=through.offset
         )
 
+    def saying(self, query: Query, *, places: Iterable[str]) -> Self:
+        """Messages that say all of a query's words in these places (`messaging.words`; none: everywhere), which only
+        help the index: who may read them is asked apart from this."""
+        wanted = Func(Value(query.tsquery(places)), template="%(expressions)s::tsquery")
+        folded = Func(F("text"), template="normalize(%(expressions)s, NFKC)", output_field=models.TextField())
+        phrases: list[Any] = [GreaterThan(StrIndex(folded, Value(phrase)), 0) for phrase in query.uncertain]
+        return self.filter(_Matches(F("words"), wanted), *phrases)
+
     def before(self, cursor: Cursor) -> Self:
         """Rows ahead of `cursor` in the room's order."""
         return self.filter(LessThan(_place(F("epoch"), F("offset")), _place_of(cursor)))
+
+
+class _Matches(Func):
+    template = "(%(expressions)s)"
+    arg_joiner = " @@ "
+    output_field = models.BooleanField()
 
 
 def _place(epoch: F | Value, offset: F | Value) -> Func:
@@ -86,6 +104,12 @@ def _place(epoch: F | Value, offset: F | Value) -> Func:
 
 def _place_of(cursor: Cursor) -> Func:
     return _place(Value(cursor.epoch), Value(cursor.offset))
+
+
+class WithoutWords(models.Manager["Message"]):
+    def get_queryset(self) -> "models.QuerySet[Message]":
+        """Nobody but PostgreSQL reads the words."""
+        return super().get_queryset().defer("words")
 
 
 class Message(models.Model):
@@ -118,7 +142,9 @@ class Message(models.Model):
     changed_offset = models.BigIntegerField(null=True, help_text="Place of the last edit or deletion in the partition.")
     edit_ids = models.JSONField(null=True, help_text="Ids of the records of the newest edits, to know a repeat.")
 
-    objects = MessageQuerySet.as_manager()
+    words = SearchVectorField(null=True, help_text="What the search knows of the text; null: not indexed, or a notice.")
+
+    objects = WithoutWords.from_queryset(MessageQuerySet)()
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["room", "uid"], name="message_once_per_room")]
@@ -135,6 +161,7 @@ class Message(models.Model):
             ),
             models.Index(KeyTextTransform("by", "notice"), name="message_notice_by", condition=models.Q(kind="notice")),
             models.Index(fields=["deleted_by"], name="message_deleted_by", condition=~models.Q(deleted_by="")),
+            GinIndex(fields=["words"], name="message_words"),
         ]
         ordering = ["room", "epoch", "offset"]
 

@@ -6,7 +6,7 @@ both believe in owning a partition cannot both move it, so one of them is rolled
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -25,13 +25,15 @@ from messaging.history import stored_offset
 from messaging.log import room_of
 from messaging.models import Message
 from messaging.protocol import UNSTORABLE
+from messaging.words import index_words
+from rooms.models import Room
 
 logger = logging.getLogger(__name__)
 
 STORED_TYPES = frozenset({EventType.MESSAGE_CREATED, EventType.NOTICE_CREATED})
 CHANGE_TYPES = frozenset({EventType.MESSAGE_EDITED, EventType.MESSAGE_DELETED})
 
-LOCK_ROOMS = "SELECT id, last_seq FROM rooms_room WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE"
+LOCK_ROOMS = "SELECT id, last_seq, kind FROM rooms_room WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE"
 NEWEST_ROOM = "SELECT COALESCE(pg_sequence_last_value(pg_get_serial_sequence('rooms_room', 'id')::regclass), 0)"
 STORED_ALREADY = """
     SELECT m.room_id, m.uid FROM unnest(%s::bigint[], %s::uuid[]) AS r(room_id, uid)
@@ -39,16 +41,24 @@ STORED_ALREADY = """
 """
 INSERT = """
     INSERT INTO messaging_message
-        (room_id, uid, kind, epoch, partition, "offset", seq, sender_id, sender_name, text, reply_to, notice, time)
-    SELECT room_id, uid, kind, %s, %s, record_offset, seq, sender_id, sender_name, text, reply_to, notice, time
+        (room_id, uid, kind, epoch, partition, "offset", seq, sender_id, sender_name, text, reply_to, notice, time,
+         words)
+    SELECT room_id, uid, kind, %s, %s, record_offset, seq, sender_id, sender_name, text, reply_to, notice, time,
+        words::tsvector
     FROM unnest(
         %s::bigint[], %s::uuid[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s::text[],
-        %s::text[], %s::jsonb[], %s::timestamptz[]
-    ) AS r(room_id, uid, kind, record_offset, seq, sender_id, sender_name, text, reply_to, notice, time)
+        %s::text[], %s::jsonb[], %s::timestamptz[], %s::text[]
+    ) AS r(room_id, uid, kind, record_offset, seq, sender_id, sender_name, text, reply_to, notice, time, words)
 """
 UPDATE_SEQ = """
     UPDATE rooms_room SET last_seq = r.seq
     FROM unnest(%s::bigint[], %s::bigint[]) AS r(id, seq) WHERE rooms_room.id = r.id
+"""
+# A message that was edited or deleted meanwhile has its words from that.
+INDEX_WORDS = """
+    UPDATE messaging_message m SET words = r.words::tsvector
+    FROM unnest(%s::bigint[], %s::text[], %s::text[]) AS r(id, text, words)
+    WHERE m.id = r.id AND m.text = r.text AND m.words IS NULL
 """
 
 
@@ -67,6 +77,7 @@ class Row:
     reply_to: str | None
     notice: str | None
     time: datetime
+    words: str | None
 
     def columns(self) -> tuple[Any, ...]:
         return tuple(getattr(self, name) for name in self.__slots__)
@@ -108,8 +119,8 @@ class MessageStorage:
         partition = records[0].partition
         with transaction.atomic():
             self._advance(records[0], records[-1])
-            last_seqs = _lock_rooms(sorted({item.room for item in parsed}))
-            fresh = self._insert(partition, rows, last_seqs)
+            last_seqs, public = _lock_rooms(sorted({item.room for item in parsed}))
+            fresh = self._insert(partition, rows, last_seqs, public)
             # Each stands behind its message in the log, and so here.
             changed = apply_changes(changes, epoch=self.epoch) if changes else []
         self._next[partition] = records[-1].offset + 1
@@ -128,18 +139,33 @@ class MessageStorage:
             raise OffsetConflict(f"{last.topic}[{last.partition}] goes on at {first.offset} instead of {expected}.")
         advance_offset(last.topic, last.partition, expected=expected, new=last.offset + 1)
 
-    def _insert(self, partition: int, rows: list[Row], last_seqs: dict[int, int]) -> list[Row]:
+    def _insert(self, partition: int, rows: list[Row], last_seqs: dict[int, int], public: Set[int]) -> list[Row]:
         """Insert what is not there yet, and count it in `last_seqs`."""
         fresh = [row for row in _without_repeats(rows) if row.room in last_seqs]
         for row in fresh:
             if row.kind == Message.Kind.MESSAGE:
                 row.seq = last_seqs[row.room] = last_seqs[row.room] + 1
+                row.words = index_words(row.text, room=row.room, public=row.room in public)
         if fresh:
-            columns = [list(column) for column in zip(*(row.columns() for row in fresh), strict=True)]
+            columns: list[Any] = [list(column) for column in zip(*(row.columns() for row in fresh), strict=True)]
             with connection.cursor() as cursor:
                 cursor.execute(INSERT, [self.epoch, partition, *columns])
                 cursor.execute(UPDATE_SEQ, [list(last_seqs), list(last_seqs.values())])
         return fresh
+
+
+def index_stored(*, batch: int = 1000) -> int:
+    """Give the words to messages that have none yet; how many they were."""
+    count, last = 0, 0
+    waiting = Message.objects.filter(kind=Message.Kind.MESSAGE, words=None).order_by("pk")
+    while rows := list(waiting.filter(pk__gt=last).select_related("room")[:batch]):
+        last = rows[-1].pk
+        words = [index_words(row.text, room=row.room_id, public=row.room.kind == Room.Kind.PUBLIC) for row in rows]
+        columns: list[Any] = [[row.pk for row in rows], [row.text for row in rows], words]
+        with connection.cursor() as cursor:
+            cursor.execute(INDEX_WORDS, columns)
+            count += cursor.rowcount
+    return count
 
 
 def _parse(record: ReceivedRecord) -> Row | Change:
@@ -162,25 +188,26 @@ def _parse(record: ReceivedRecord) -> Row | Change:
         )  # fmt: skip
     if envelope.type == EventType.NOTICE_CREATED:
         details = orjson.dumps({field: data.get(field) for field in NOTICE_FIELDS}).decode()
-        return Row(keyed_room, uid, Message.Kind.NOTICE, record.offset, None, None, "", "", None, details, time)
+        return Row(keyed_room, uid, Message.Kind.NOTICE, record.offset, None, None, "", "", None, details, time, None)
     if UNSTORABLE.search(data["text"]):
         raise InvalidRecord("The text holds characters that PostgreSQL cannot store.")
     return Row(
         keyed_room, uid, Message.Kind.MESSAGE, record.offset, None, data["sender_id"], data["sender"], data["text"],
-        data.get("reply_to"), None, time,
+        data.get("reply_to"), None, time, None,
     )  # fmt: skip
 
 
-def _lock_rooms(rooms: list[int]) -> dict[int, int]:
-    """Lock the rooms' rows and return each one's last seq; deleted rooms are left out, with all that was said in them.
-    Raise `InvalidRecord` for a room that never existed."""
+def _lock_rooms(rooms: list[int]) -> tuple[dict[int, int], Set[int]]:
+    """Lock the rooms' rows and return each one's last seq, and which of them are public; deleted rooms are left
+    out, with all that was said in them. Raise `InvalidRecord` for a room that never existed."""
     with connection.cursor() as cursor:
         cursor.execute(LOCK_ROOMS, [rooms])
-        last_seqs = dict(cursor.fetchall())
+        found = cursor.fetchall()
+    last_seqs = {room: seq for room, seq, _ in found}
     missing = [room for room in rooms if room not in last_seqs]
     if missing:
         _require_deleted(missing)
-    return last_seqs
+    return last_seqs, {room for room, _, kind in found if kind == Room.Kind.PUBLIC}
 
 
 def _require_deleted(rooms: list[int]) -> None:

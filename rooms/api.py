@@ -286,11 +286,11 @@ def _page(rows: QuerySet[Row], query: PlaceQuery, *, newest_first: bool = False)
     if not 1 <= query.limit <= MAX_PAGE:
         raise ChatError(ErrorCode.INVALID, f"limit goes from 1 to {MAX_PAGE}.")
     if query.after:
-        place = _read_cursor(query.after)
+        place = read_cursor(query.after)
         rows = rows.filter(pk__lt=place) if newest_first else rows.filter(pk__gt=place)
     page = list(rows.order_by("-pk" if newest_first else "pk")[: query.limit + 1])
     more, page = len(page) > query.limit, page[: query.limit]
-    return page, _cursor(page[-1].pk) if more else None
+    return page, list_cursor(page[-1].pk) if more else None
 
 
 @cache
@@ -376,11 +376,13 @@ def _block(row: Block) -> BlockOut:
     return BlockOut(user=row.blocked.username, created=time_text(row.created_at))
 
 
-def _cursor(pk: int) -> str:
+def list_cursor(pk: int) -> str:
+    """Where a list goes on behind a row."""
     return base64.urlsafe_b64encode(str(pk).encode()).decode()
 
 
-def _read_cursor(text: str) -> int:
+def read_cursor(text: str) -> int:
+    """The row of a `list_cursor`; raise `ChatError` `invalid` for anything else."""
     try:
         return int(base64.urlsafe_b64decode(text.encode()))
     except ValueError:

@@ -75,7 +75,7 @@ class Door:
 
     def _read(self, response: Any) -> Any:
         self.status = response.status_code
-        body = orjson.loads(response.content) if response.content else None
+        body: Any = orjson.loads(response.content) if response.content else None
         if self.status >= 400:
             assert response.headers["Content-Type"] == "application/problem+json"
             assert body["status"] == self.status

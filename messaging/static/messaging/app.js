@@ -10,6 +10,7 @@ import { avatar } from "./views/elements.js";
 import { NewRoomView } from "./views/new_room.js";
 import { RoomView } from "./views/room.js";
 import { RoomListView } from "./views/room_list.js";
+import { SearchView } from "./views/search.js";
 import { SignInView } from "./views/sign_in.js";
 
 const AGAIN = 3_000; // milliseconds until the server is asked again who is signed in
@@ -37,8 +38,11 @@ function enter(user) {
   const drafts = new Drafts(user);
   const changes = new Changes({ client });
   const status = new ConnectionView({ client });
-  const room = new RoomView({ user, client, rooms, changes, drafts, onOpen: (id) => go(id) });
+  const room = new RoomView({
+    user, client, rooms, changes, drafts, onOpen: (id) => go(id), onNewest: (id) => go(id),
+  });
   const list = new RoomListView({ rooms, onChoose: (id) => go(id) });
+  new SearchView({ rooms, onChoose: (id, cursor) => go(id, cursor) });
   new NewRoomView({ rooms, onCreated: (id) => go(id) });
 
   // The address names the open room: reload, back and forward do what people expect.
@@ -51,7 +55,7 @@ function enter(user) {
     list.mark(id);
     try {
       const found = id === null ? null : await rooms.fetch(id);
-      if (id === chosen()) room.show(found);
+      if (id === chosen()) room.show(found, place());
     } catch (problem) {
       if (id !== chosen()) return;
       go(null);
@@ -125,12 +129,20 @@ const ENDINGS = {
 
 /** The room that the address names, or null. */
 function chosen() {
-  const id = Number(location.hash.match(/^#\/rooms\/(\d+)$/)?.[1]);
+  const id = Number(location.hash.match(/^#\/rooms\/(\d+)(\/at\/|$)/)?.[1]);
   return id || null;
 }
 
-function go(id) {
-  location.hash = id === null ? "#/" : `#/rooms/${id}`;
+/** The cursor that the address names, or null: the room's newest messages. */
+function place() {
+  return location.hash.match(/\/at\/([\d-]+)$/)?.[1] ?? null;
+}
+
+function go(id, cursor = null) {
+  const hash = id === null ? "#/" : `#/rooms/${id}${cursor === null ? "" : `/at/${cursor}`}`;
+  // The same place once more: the person may have gone on from there.
+  if (location.hash === hash) dispatchEvent(new Event("hashchange"));
+  else location.hash = hash;
 }
 
 start();

@@ -9,8 +9,9 @@ const PAUSE = 3_000; // milliseconds before the history is read again where that
 const CALM = 20_000; // milliseconds between two times that the history is read anew because of a gap
 
 /**
- * Events: `reset` (the timeline began anew), `older` (detail: the frames put in front), `added` and `changed` (detail: the
- * message or notice), `ephemeral` (detail: a joined, left, presence or typing frame), `missed`, `problem` (detail: a Problem).
+ * Events: `reset` (the timeline began anew; detail: the cursor that it is around, or null), `older` (detail: the frames put in front),
+ * `newer` (detail: the frames put behind a page around some place), `added` and `changed` (detail: the message or
+ * notice), `ephemeral` (detail: a joined, left, presence or typing frame), `missed`, `problem` (detail: a Problem).
  */
 export class Stream extends EventTarget {
   timeline = new Timeline();
@@ -18,7 +19,9 @@ export class Stream extends EventTarget {
   #room;
   #kept = []; // live messages behind a gap, while the history is read; shown again if the gap cannot be closed
   #before = null; // where older history goes on; null: there is none
+  #after = null; // where newer history goes on, on a page around some place; null: the newest is here, and live
   #attempt = 0; // the newest reading of the newest page; what an earlier one brings is void
+  #opening = false; // the newest reading is under way
   #loading = false;
   #reloadedAt = 0;
   #timer = null;
@@ -37,30 +40,42 @@ export class Stream extends EventTarget {
     on("refused", (error) => this.#tell("problem", new Problem(error)));
   }
 
-  /** First the newest page, then the stream behind the place up to which the page is complete: no gap between.
+  /** First the newest page, then the stream behind the place up to which the page is complete: no gap between. With `at`,
+   *  a cursor, the page around it; what is newer is loaded on demand, and the stream begins when all of it is here.
    *  Resolves to whether the page is here. */
-  async open() {
+  async open(at = null) {
     clearTimeout(this.#timer);
     const attempt = (this.#attempt += 1);
+    this.#opening = true;
     let page;
     try {
-      page = await call("GET", `/rooms/${this.#room}/messages?limit=${PAGE}`);
+      page = await this.#read(at === null ? "" : `&around=${encodeURIComponent(at)}`);
     } catch (problem) {
-      if (attempt === this.#attempt) this.#fail(problem);
+      if (attempt !== this.#attempt) return false;
+      this.#opening = false;
+      this.#fail(problem, at);
       return false;
     }
     if (this.#closed || attempt !== this.#attempt) return false;
+    this.#opening = false;
     this.#before = page.before;
-    this.#kept = this.timeline.behind(page.items.at(-1));
+    this.#after = page.after;
+    this.#kept = at === null ? this.timeline.behind(page.items.at(-1)) : [];
     this.timeline.reset(page.items);
-    this.#tell("reset");
-    this.#client.subscribe(this.#room, page.stored);
+    this.#tell("reset", at);
+    if (this.live) this.#client.subscribe(this.#room, page.stored);
+    else this.#client.unsubscribe(this.#room);
     return true;
+  }
+
+  /** Whether the newest messages are here, and what follows comes by itself. */
+  get live() {
+    return this.#after === null;
   }
 
   /** On each connection: what the client does not resume by itself begins anew. */
   resume() {
-    if (!this.#client.resumes(this.#room)) this.open();
+    if (this.live && !this.#opening && !this.#client.resumes(this.#room)) this.open();
   }
 
   close() {
@@ -78,7 +93,7 @@ export class Stream extends EventTarget {
     this.#loading = true;
     const before = this.#before;
     try {
-      const page = await call("GET", `/rooms/${this.#room}/messages?limit=${PAGE}&before=${encodeURIComponent(before)}`);
+      const page = await this.#read(`&before=${encodeURIComponent(before)}`);
       // The history may have been read anew meanwhile.
       if (this.#closed || this.#before !== before) return;
       this.#before = page.before;
@@ -88,6 +103,27 @@ export class Stream extends EventTarget {
     } finally {
       this.#loading = false;
     }
+  }
+
+  async loadNewer() {
+    if (this.live || this.#loading) return;
+    this.#loading = true;
+    const after = this.#after;
+    try {
+      const page = await this.#read(`&after=${encodeURIComponent(after)}`);
+      if (this.#closed || this.#after !== after) return;
+      this.#tell("newer", page.items.filter((frame) => this.timeline.append(frame)));
+      this.#after = page.after;
+      if (this.live) this.#client.subscribe(this.#room, page.stored);
+    } catch (problem) {
+      this.#tell("problem", problem);
+    } finally {
+      this.#loading = false;
+    }
+  }
+
+  #read(place) {
+    return call("GET", `/rooms/${this.#room}/messages?limit=${PAGE}${place}`);
   }
 
   /** Forget the oldest messages; they can be loaded again. */
@@ -128,10 +164,10 @@ export class Stream extends EventTarget {
     if (await this.open()) this.#tell("missed");
   }
 
-  #fail(problem) {
+  #fail(problem, at) {
     if (this.#closed) return;
     this.#tell("problem", problem);
-    if (problem.passing || problem.code === "internal") this.#again(() => this.open(), Math.max(PAUSE, problem.retryAfter));
+    if (problem.passing || problem.code === "internal") this.#again(() => this.open(at), Math.max(PAUSE, problem.retryAfter));
   }
 
   #again(work, delay) {

@@ -34,8 +34,8 @@ export class RoomView {
   #marks;
   #typing = new Typing();
 
-  /** `onOpen` gets the id of a room to go to. */
-  constructor({ user, client, rooms, changes, drafts, onOpen }) {
+  /** `onOpen` gets the id of a room to go to; `onNewest` that of the open one, whose newest messages are to be shown. */
+  constructor({ user, client, rooms, changes, drafts, onOpen, onNewest }) {
     this.#marks = new ReadMarks({ client });
     this.#user = user;
     this.#client = client;
@@ -43,7 +43,10 @@ export class RoomView {
     const tell = (problem) => this.#timeline.warn(`The message is as it was. ${problem.message}`);
     this.#composer = new Composer({
       drafts,
-      onSend: (text, replyTo) => this.#timeline.pend(client.write(this.#room.id, text, replyTo?.id)),
+      onSend: (text, replyTo) => {
+        this.#timeline.pend(client.write(this.#room.id, text, replyTo?.id));
+        if (!this.#stream.live) onNewest(this.#room.id);
+      },
       onEdit: (message, text) => changes.edit(message.room, message.id, text).catch(tell),
       onTyping: () => this.#typing.send(client, this.#room.id),
     });
@@ -72,6 +75,8 @@ export class RoomView {
     this.#timeline = new TimelineView({
       user,
       onTop: () => this.#stream?.loadOlder(),
+      onBottom: () => this.#stream?.loadNewer(),
+      onNewest: () => onNewest(this.#room.id),
       onEnd: () => this.#seen(),
       onMenu: (message, button) => menu.open(message, button),
       onRetry: (id) => client.retry(id),
@@ -92,9 +97,12 @@ export class RoomView {
     addEventListener("focus", () => this.#seen());
   }
 
-  /** Open a room, or none. */
-  show(room) {
-    if ((room?.id ?? null) === (this.#room?.id ?? null)) return;
+  /** Open a room, or none; at a cursor, or at its newest messages. */
+  show(room, at = null) {
+    if ((room?.id ?? null) === (this.#room?.id ?? null)) {
+      if (room !== null && (at !== null || !this.#stream.live)) this.#stream.open(at);
+      return;
+    }
     this.#stream?.close();
     this.#panel.close();
     this.#room = room;
@@ -110,7 +118,7 @@ export class RoomView {
     this.#head();
     if (room === null) return;
     // Without a connection the stream begins with it.
-    if (this.#client.connected) this.#stream.open();
+    if (this.#client.connected || at !== null) this.#stream.open(at);
     this.#composer.focus();
   }
 
@@ -122,11 +130,12 @@ export class RoomView {
 
   #listen(stream) {
     const on = (type, work) => stream.addEventListener(type, ({ detail }) => stream === this.#stream && work(detail));
-    on("reset", () => {
-      this.#timeline.reset();
+    on("reset", (at) => {
+      this.#timeline.reset(at);
       this.#seen();
     });
     on("older", (frames) => this.#timeline.prepend(frames));
+    on("newer", (frames) => this.#timeline.extend(frames));
     on("added", (frame) => this.#added(frame));
     on("changed", (frame) => this.#timeline.change(frame));
     on("ephemeral", (frame) => this.#ephemeral(frame));
@@ -169,7 +178,7 @@ export class RoomView {
   /** What is in view on a page that has the focus is read; the list shows how much is not. */
   #seen() {
     const newest = this.#stream?.timeline.last;
-    if (!newest) return;
+    if (!newest || !this.#stream.live) return;
     if (!document.hidden && document.hasFocus() && this.#timeline.following) {
       this.#unread = 0;
       this.#marks.note(this.#room.id, newest.cursor);

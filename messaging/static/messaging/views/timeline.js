@@ -13,7 +13,7 @@ export class TimelineView {
   #list = document.getElementById("messages");
   #pill = document.getElementById("newest");
   #user;
-  #handlers; // {onTop, onEnd, onMenu, onRetry, onDiscard}
+  #handlers; // {onTop, onBottom, onNewest, onEnd, onMenu, onRetry, onDiscard}
   #look; // how messages are shown, see message.js
   #tabbable = null; // the menu button that Tab reaches
   #stream = null;
@@ -30,7 +30,7 @@ export class TimelineView {
     this.#look = { user, firstNew: null, find: (id) => this.#stream.timeline.get(id), onJump: (id) => this.#jump(id), onMenu: handlers.onMenu };
     this.#list.onkeydown = (event) => this.#key(event);
     this.#box.onscroll = () => this.#scrolled();
-    this.#pill.onclick = () => this.#toEnd();
+    this.#pill.onclick = () => (this.#live ? this.#toEnd() : this.#handlers.onNewest());
     // The box shrinks when a phone's keyboard opens or the message box grows.
     new ResizeObserver(() => this.#following && this.#toEnd()).observe(this.#box);
   }
@@ -53,14 +53,30 @@ export class TimelineView {
     this.#toEnd();
   }
 
-  /** The timeline began anew. */
-  reset() {
+  get #live() {
+    return this.#stream === null || this.#stream.live;
+  }
+
+  /** The timeline began anew, around a cursor or (null) with the newest. */
+  reset(at) {
     if (this.#unread) this.#look.firstNew = this.#stream.timeline.newest(this.#unread)?.id;
     this.#unread = 0;
     for (const id of [...this.#pending.keys()]) if (this.#stream.timeline.has(id)) this.remove(id);
     this.#render();
-    this.#toEnd();
+    const found = at && this.#stream.timeline.frames.find(({ cursor }) => cursor === at);
+    if (found) this.#goTo(this.#elementOf(found.id));
+    else this.#toEnd();
     this.#fill();
+    this.#settle();
+  }
+
+  /** Newer history behind; the place that is being read stays where it is. */
+  extend(newer) {
+    const { frames } = this.#stream.timeline;
+    const first = frames.length - newer.length;
+    this.#silently(() =>
+      newer.forEach((frame, at) => this.#insert(...elementsOf(frame, frames[first + at - 1], this.#look))),
+    );
     this.#settle();
   }
 
@@ -227,6 +243,11 @@ export class TimelineView {
       this.warn("The message that was replied to is not here.");
       return;
     }
+    this.#goTo(item);
+  }
+
+  #goTo(item) {
+    this.#following = false;
     item.scrollIntoView({ block: "center" });
     item.tabIndex = -1;
     item.focus({ preventScroll: true });
@@ -234,14 +255,15 @@ export class TimelineView {
 
   #scrolled() {
     const fromEnd = this.#box.scrollHeight - this.#box.scrollTop - this.#box.clientHeight;
-    this.#following = fromEnd < NEAR_END;
+    this.#following = this.#live && fromEnd < NEAR_END;
     if (this.#following) this.#arrive();
+    if (!this.#live && fromEnd < NEAR_TOP) this.#handlers.onBottom();
     if (this.#box.scrollTop < NEAR_TOP) this.#handlers.onTop();
   }
 
   #toEnd() {
     this.#box.scrollTop = this.#box.scrollHeight;
-    this.#following = true;
+    this.#following = this.#live;
     this.#arrive();
   }
 
@@ -252,13 +274,16 @@ export class TimelineView {
   }
 
   #showPill() {
-    this.#pill.hidden = this.#missed === 0;
-    this.#pill.textContent = `${this.#missed} new ${this.#missed === 1 ? "message" : "messages"} ↓`;
+    this.#pill.hidden = this.#live && this.#missed === 0;
+    if (!this.#live) this.#pill.textContent = "To the newest messages ↓";
+    else this.#pill.textContent = `${this.#missed} new ${this.#missed === 1 ? "message" : "messages"} ↓`;
   }
 
   /** A page that does not fill the box cannot be scrolled. */
   #fill() {
-    if (this.#box.scrollHeight <= this.#box.clientHeight) this.#handlers.onTop();
+    if (this.#box.scrollHeight > this.#box.clientHeight) return;
+    this.#handlers.onTop();
+    if (!this.#live) this.#handlers.onBottom();
   }
 }
 

@@ -35,7 +35,8 @@ class Found:
 
 def search_messages(user: int, query: Query, *, room: int | None, after: int | None, limit: int) -> Found:
     """The newest messages that say all words of a query, of all rooms that the person may read or of one of them,
-    older than the row `after`; of nobody whom the person blocks. Raises `ChatError` `unavailable` when it takes too long."""
+    older than the row `after`; of nobody whom the person blocks. Raises `ChatError` `unavailable` when it takes too
+    long."""
     readable = Room.objects.readable_by(user)
     found = Message.objects.filter(room__in=readable if room is None else readable.filter(pk=room))
     found = (

@@ -19,9 +19,9 @@ KINDS = {"public": PEOPLE, "private": PEOPLE, "direct": BOTH}
 
 @dataclass(frozen=True)
 class Action:
-    """`call`: a REST call, or the type of a frame. In it and in `body` stand `{room}`, `{own}` and `{message}` (what
-    oneself and what another member has said), and people: `{other}` is a member, `{second}` another moderator,
-    `{leader}` the owner, `{outsider}` no member, `{barred}` somebody who is banned."""
+    """`call`: a REST call, or the type of a frame. In it and in `body` stand `{room}`, `{own}`, `{message}` (what
+    oneself and what another member has said) and `{cursor}` (a place in the room), and people: `{other}` is a member,
+    `{second}` another moderator, `{leader}` the owner, `{outsider}` no member, `{barred}` somebody who is banned."""
 
     name: str
     call: str
@@ -48,6 +48,7 @@ READERS = "ok ok ok ok banned ok"
 MEMBERS = "ok ok ok ok not_found not_found"
 SPEAKERS = "ok ok ok muted banned not_member"
 SPEAKERS_UNSEEN = "ok ok ok muted not_found not_found"
+OWN_ACTS = "ok ok ok ok banned not_member"
 PAIR = "ok not_found"
 NO_PAIR = "forbidden not_found"
 SOON = "2099-01-01T00:00:00Z"
@@ -66,6 +67,10 @@ REST = [
     Action(
         "say something", "POST /rooms/{room}/messages", SPEAKERS, SPEAKERS_UNSEEN, PAIR,
         {"id": ID, "text": "hello"},
+    ),
+    Action("search what may be read", "GET /search?q=words", EVERYBODY, EVERYBODY, "ok ok"),
+    Action(
+        "mark as read", "PUT /rooms/{room}/read", OWN_ACTS, MEMBERS, PAIR, {"cursor": "{cursor}"},
     ),
     Action(
         "report a message", "POST /rooms/{room}/messages/{message}/report", READERS, MEMBERS, PAIR,
@@ -129,14 +134,18 @@ FRAMES = [
         {"room": "{room}", "message": "{message}", "text": "new"},
     ),
     Action(
-        "delete one's own", "delete", "ok ok ok ok banned not_member", MEMBERS, PAIR,
+        "delete one's own", "delete", OWN_ACTS, MEMBERS, PAIR,
         {"room": "{room}", "message": "{own}"},
     ),
     Action(
         "delete somebody else's", "delete", "ok ok forbidden forbidden banned not_member", LEADERS_UNSEEN, NO_PAIR,
         {"room": "{room}", "message": "{message}"},
     ),
+    Action("mark as read", "read", OWN_ACTS, MEMBERS, PAIR, {"room": "{room}", "cursor": "{cursor}"}),
+    Action("show that one types", "typing", SPEAKERS, SPEAKERS_UNSEEN, PAIR, {"room": "{room}"}),
 ]  # fmt: skip
+# Frames that are answered only when they are refused.
+UNANSWERED = {"read", "typing"}
 
 
 def filled(value: Any, names: Mapping[str, Any]) -> Any:

@@ -11,9 +11,11 @@ from typing import Any
 import psycopg
 import pytest
 
+from events.topics import TOPICS, Topic
+from kafka_layer.partition import partition_of
 from tests.acceptance.chat import Chat, call
 from tests.acceptance.client import ChatClient
-from tests.permissions import FRAMES, KINDS, REST, Action, filled
+from tests.permissions import FRAMES, KINDS, REST, UNANSWERED, Action, filled
 
 # What each person is in a room, besides those who are always there; None: nothing.
 OWN_ROLES = {"moderator": "moderator", "member": "member", "muted": "member", "banned": None, "stranger": None}
@@ -66,7 +68,15 @@ class Scene:
                 self._fill(room, person)
             names = {name: username for name, (username, _) in self.people.items()}
             own, message = self._say(room, person), self._say(room, "other")
-        return {**names, "leader": names["owner"], "room": room, "own": own, "message": message}
+        partition = partition_of(f"room.{room}", TOPICS[Topic.MESSAGE_CREATED].partitions)
+        return {
+            **names,
+            "leader": names["owner"],
+            "room": room,
+            "own": own,
+            "message": message,
+            "cursor": f"0-{partition}-0",
+        }
 
     def _fill(self, room: int, person: str) -> None:
         for name, role in (("owner", "owner"), ("second", "moderator"), ("other", "member")):
@@ -117,7 +127,16 @@ def rest_answer(scene: Scene, action: Action, kind: str, person: str) -> str:
 async def frame_answer(scene: Scene, action: Action, kind: str, person: str) -> str:
     names = scene.room(kind, person)
     async with ChatClient(scene.url, scene.people[person][1]) as client:
-        answer = await client.ask({"type": action.call, **filled(action.body, names)})
+        frame = {"type": action.call, "id": str(uuid.uuid4()), **filled(action.body, names)}
+        if action.call in UNANSWERED:
+            await client.send(frame)
+            # Answers come in the order of the frames.
+            await client.ask({"type": "unsubscribe", "rooms": True})
+            if not client.is_answered(frame["id"]):
+                return "ok"
+            answer = await client.answer(frame["id"])
+        else:
+            answer = await client.ask(frame)
     return str(answer["code"]) if answer["type"] == "error" else "ok"
 
 

@@ -205,6 +205,7 @@ class Visit:
     async def _subscribe(self, frame: Frame) -> None:
         id = protocol.require_id(frame)
         if frame.get("rooms") is True:
+            await self._hub.access.read_blocks(self._user_id)
             await self._subscription.join(ROOM_LIST)
             self._follows_list = True
             self._hub.unread.follow(self._follower)

@@ -23,9 +23,10 @@ from messaging.access import ADDED, AccessCache, Listener
 from messaging.activity import ACTIVITY
 from messaging.database import in_database
 from messaging.last_message import LastMessage
-from messaging.protocol import Text
+from messaging.protocol import Frame, Text
 from messaging.render import read_envelopes
 from messaging.socket import Socket
+from rooms import blocks
 from rooms.models import Membership
 
 logger = logging.getLogger(__name__)
@@ -57,6 +58,10 @@ class Person:
     sockets: set[Follower] = field(default_factory=set)
     marks: dict[int, int] = field(default_factory=dict)
     changes: int = 0
+
+
+# (count, without a last message) → the frame that all who stand there get.
+Texts = dict[tuple[int, bool], Text]
 
 
 class Activity(NamedTuple):
@@ -130,6 +135,8 @@ class UnreadFeed:
 
     def _access_changed(self, user: int, room: int | None, reason: str) -> None:
         """What was taken away is told no more, at once; what is left is read again."""
+        if reason == blocks.REASON:
+            return  # no right
         person = self._people[user]
         person.changes += 1
         if reason != ADDED:
@@ -199,17 +206,18 @@ class UnreadFeed:
         if room in self._members:
             self._seqs[room] = max(self._seqs[room], message.seq)
             # Many stand at the same place, and share a frame.
-            texts: dict[int, Text] = {}
+            texts: Texts = {}
             for user in self._members[room]:
-                self._tell(self._people[user], room, texts)
+                self._tell(user, room, texts)
 
     def _move(self, user: int, room: int, seq: int) -> None:
         person = self._people.get(user)
         if person is not None and person.marks.get(room, seq) < seq:
             person.marks[room] = seq
-            self._tell(person, room, {})
+            self._tell(user, room, {})
 
-    def _tell(self, person: Person, room: int, texts: dict[int, Text]) -> None:
+    def _tell(self, user: int, room: int, texts: Texts) -> None:
+        person = self._people[user]
         for follower in person.sockets:
             if room in follower.sees:
                 continue
@@ -218,10 +226,16 @@ class UnreadFeed:
                 self._late.add(follower)
                 continue
             count = max(0, self._seqs[room] - person.marks[room])
-            if count not in texts:
-                newest = self._newest.get(room)
-                texts[count] = protocol.render(protocol.unread(room, count, newest.message.frame if newest else None))
-            follower.socket.post_texts([texts[count]])
+            last = self._last_message(user, room)
+            if (count, last is None) not in texts:
+                texts[count, last is None] = protocol.render(protocol.unread(room, count, last))
+            follower.socket.post_texts([texts[count, last is None]])
+
+    def _last_message(self, user: int, room: int) -> Frame | None:
+        """None where it is not known, or said by somebody whom the person blocks."""
+        newest = self._newest.get(room)
+        frame = newest.message.frame if newest else None
+        return None if frame is None or frame.get("sender") in self._access.blocked(user) else frame
 
     def _put_off(self, person: Person, room: int) -> None:
         for follower in person.sockets:
@@ -235,7 +249,7 @@ class UnreadFeed:
             late, follower.late = follower.late, set()
             person = self._people[follower.user]
             for room in late & person.marks.keys():
-                self._tell(person, room, {})
+                self._tell(follower.user, room, {})
 
 
 def _read_marks(users: list[int]) -> list[tuple[int, int, int, int]]:

@@ -19,8 +19,8 @@ KINDS = {"public": PEOPLE, "private": PEOPLE, "direct": BOTH}
 
 @dataclass(frozen=True)
 class Action:
-    """`call`: a REST call, or the type of a frame. In it and in `body` stand `{room}`, `{own}`, `{message}` (what
-    oneself and what another member has said) and `{cursor}` (a place in the room), and people: `{other}` is a member,
+    """`call`: a REST call, or the type of a frame. In it and in `body` stand `{room}`, `{own}` and `{message}` (what
+    oneself and what another member has said), `{cursor}`, a place in its log, and people: `{other}` is a member,
     `{second}` another moderator, `{leader}` the owner, `{outsider}` no member, `{barred}` somebody who is banned."""
 
     name: str
@@ -48,7 +48,7 @@ READERS = "ok ok ok ok banned ok"
 MEMBERS = "ok ok ok ok not_found not_found"
 SPEAKERS = "ok ok ok muted banned not_member"
 SPEAKERS_UNSEEN = "ok ok ok muted not_found not_found"
-OWN_ACTS = "ok ok ok ok banned not_member"
+MARKERS = "ok ok ok ok banned not_member"
 PAIR = "ok not_found"
 NO_PAIR = "forbidden not_found"
 SOON = "2099-01-01T00:00:00Z"
@@ -68,14 +68,12 @@ REST = [
         "say something", "POST /rooms/{room}/messages", SPEAKERS, SPEAKERS_UNSEEN, PAIR,
         {"id": ID, "text": "hello"},
     ),
-    Action("search what may be read", "GET /search?q=words", EVERYBODY, EVERYBODY, "ok ok"),
-    Action(
-        "mark as read", "PUT /rooms/{room}/read", OWN_ACTS, MEMBERS, PAIR, {"cursor": "{cursor}"},
-    ),
     Action(
         "report a message", "POST /rooms/{room}/messages/{message}/report", READERS, MEMBERS, PAIR,
         {"reason": "rude"},
     ),
+    Action("read up to a place", "PUT /rooms/{room}/read", MARKERS, MEMBERS, PAIR, {"cursor": "{cursor}"}),
+    Action("search in the room", "GET /search?q=words&room={room}", READERS, MEMBERS, PAIR),
     Action("create a room", "POST /rooms", EVERYBODY, EVERYBODY, "ok ok", {"name": "New", "kind": "public"}),
     Action("open a direct room", "POST /direct", EVERYBODY, EVERYBODY, "ok ok", {"user": "{outsider}"}),
     Action("rename", "PATCH /rooms/{room}", LEADERS, LEADERS_UNSEEN, NO_PAIR, {"name": "Hall"}),
@@ -122,6 +120,8 @@ FRAMES = [
     Action("see a room live", "subscribe", READERS, MEMBERS, PAIR, {"room": "{room}"}),
     Action("stop seeing it", "unsubscribe", EVERYBODY, EVERYBODY, "ok ok", {"room": "{room}"}),
     Action("follow the room list", "subscribe", EVERYBODY, EVERYBODY, "ok ok", {"rooms": True}),
+    Action("be seen typing", "typing", SPEAKERS, SPEAKERS_UNSEEN, PAIR, {"room": "{room}"}),
+    Action("read up to a place", "read", MARKERS, MEMBERS, PAIR, {"room": "{room}", "cursor": "{cursor}"}),
     Action("say something", "send", SPEAKERS, SPEAKERS_UNSEEN, PAIR, {"id": ID, "room": "{room}", "text": "hello"}),
     Action(
         "edit one's own", "edit", SPEAKERS, SPEAKERS_UNSEEN, PAIR,
@@ -134,18 +134,14 @@ FRAMES = [
         {"room": "{room}", "message": "{message}", "text": "new"},
     ),
     Action(
-        "delete one's own", "delete", OWN_ACTS, MEMBERS, PAIR,
+        "delete one's own", "delete", "ok ok ok ok banned not_member", MEMBERS, PAIR,
         {"room": "{room}", "message": "{own}"},
     ),
     Action(
         "delete somebody else's", "delete", "ok ok forbidden forbidden banned not_member", LEADERS_UNSEEN, NO_PAIR,
         {"room": "{room}", "message": "{message}"},
     ),
-    Action("mark as read", "read", OWN_ACTS, MEMBERS, PAIR, {"room": "{room}", "cursor": "{cursor}"}),
-    Action("show that one types", "typing", SPEAKERS, SPEAKERS_UNSEEN, PAIR, {"room": "{room}"}),
 ]  # fmt: skip
-# Frames that are answered only when they are refused.
-UNANSWERED = {"read", "typing"}
 
 
 def filled(value: Any, names: Mapping[str, Any]) -> Any:
@@ -169,7 +165,8 @@ signed in gets `unauthenticated`, always, and a WebSocket is closed with 4001.
   stands still. What was sent before that is delivered.
 - Moderators act neither on the owner nor on each other. A direct room belongs to its two people: nobody leads it, and
   nobody leaves it.
-- Who blocks somebody does not see what that person says: live, resumed, in the history and in the room list. Notices,
+- Who blocks somebody does not see what that person says: live, resumed, in the history, in the room list and
+  in a search. Notices,
   comings and goings stay visible, and unread counts include what is hidden, since they come from the room's numbering.
   While one of two people blocks the other, no direct room is opened; what the blocked one writes in an old one is
   accepted, and hidden.

@@ -107,7 +107,7 @@ def places_of(word: str) -> Iterator[str]:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public'"
-            " AND data_type IN ('text', 'character varying', 'jsonb', 'json')"
+            " AND data_type IN ('text', 'character varying', 'jsonb', 'json', 'tsvector')"
         )
         for table, column in cursor.fetchall():
             cursor.execute(f'SELECT count(*) FROM "{table}" WHERE "{column}"::text ILIKE %s', [f"%{word}%"])  # noqa: S608
@@ -121,7 +121,7 @@ def test_the_name_is_nowhere_in_the_database_any_more(
     """Whatever wrote it there: rows, notices, outbox, the admin's log, decisions about dead letters."""
     other = create_room(owner=mallory, name="Shed", kind="public")
     join_room(room_id=other.pk, user=User.objects.get(username="bob"))
-    say(garden, mallory, f"I am {NAME}", edited_by=NAME, edited_at=timezone.now(), reply_to=NAME)
+    say(garden, mallory, f"I am {NAME}", words=NAME, edited_by=NAME, edited_at=timezone.now(), reply_to=NAME)
     bob = User.objects.get(username="bob")
     say(garden, bob, "", deleted_by=NAME, deleted_at=timezone.now())
     for n in range(25):

@@ -9,6 +9,8 @@ from django.db import connection
 from accounts.models import User
 from messaging import search as search_module
 from messaging.models import Message
+from rooms.blocks import block_person
+from rooms.moderation import ban_person
 from rooms.services import add_member, create_room, remove_member
 from tests.integration.people_support import Door, make_person, refused
 from tests.integration.test_changes import Log
@@ -128,6 +130,21 @@ def test_only_what_one_may_read_is_found(alice: User):
     assert find(bob, "secret") == ["secret of all"]
     anybody = Door()
     assert refused(anybody, anybody.get("/search", q="secret")) == (401, "unauthenticated")
+
+
+def test_the_banned_find_nothing_and_nobody_finds_whom_one_blocks(log: Log, alice: User):
+    """As in the history."""
+    bob, eve = make_person("bob"), make_person("eve")
+    for person in (alice, bob, eve):
+        log.say(person, f"word of {person}")
+    log.store()
+    block_person(username="eve", by=bob)
+    assert find(bob, "word") == ["word of bob", "word of alice"]
+    assert find(alice, "word") == ["word of eve", "word of bob", "word of alice"]
+    ban_person(room_id=log.room.pk, username="bob", by=alice)
+    assert find(bob, "word") == []
+    door = Door(token_of=bob)
+    assert refused(door, door.get("/search", q="word", room=log.room.pk)) == (403, "banned")
 
 
 @pytest.mark.parametrize(

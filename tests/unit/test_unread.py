@@ -64,7 +64,11 @@ class Feed(UnreadFeed):
 
 
 def said(room: int, seq: int, version: int | None = None) -> Envelope:
-    data: dict[str, Any] = {"room": room, "seq": seq, "last_message": {"type": "message", "text": f"text {seq}"}}
+    data: dict[str, Any] = {
+        "room": room,
+        "seq": seq,
+        "last_message": {"type": "message", "sender": "eve", "text": f"text {seq}"},
+    }
     return Envelope(
         id=str(uuid4()), type=EventType.ROOM_ACTIVITY.value, subject=f"room/{room}", time="2026-11-23T10:00:00.000Z",
         version=version or seq, data=data,
@@ -92,6 +96,17 @@ async def test_a_mark_moves_on_every_socket_and_never_back(monkeypatch: pytest.M
     alice = await feed.join(ALICE)
     feed.hear(read(ALICE, ROOM, 5), read(ALICE, ROOM, 4), read(BOB, ROOM, 6), read(ALICE, OTHER, 1))
     assert alice.frames == [(ROOM, 1, None)]
+
+
+async def test_what_a_blocked_person_says_is_counted_and_not_shown(monkeypatch: pytest.MonkeyPatch):
+    """As in the room list; and blocking somebody takes no right away."""
+    feed = Feed(monkeypatch, (ALICE, ROOM, 0, 0), (BOB, ROOM, 0, 0))
+    alice, bob = await feed.join(ALICE), await feed.join(BOB)
+    feed._access._blocks[ALICE] = frozenset({"eve"})
+    feed._access.invalidate(ALICE, None, "blocks")
+    feed.hear(said(ROOM, 1))
+    assert alice.frames == [(ROOM, 1, None)]
+    assert bob.frames == [(ROOM, 1, "text 1")]
 
 
 async def test_a_late_word_changes_nothing(monkeypatch: pytest.MonkeyPatch):

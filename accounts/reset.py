@@ -12,15 +12,11 @@ from django.utils.crypto import salted_hmac
 from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_encode
 
-from accounts.attempts import count_attempt
+from accounts.limits import network_of, require
 from accounts.mail import postman
 from accounts.models import User
 from accounts.tokens import reset_tokens
 
-WINDOW = 3600  # seconds
-MAX_BY_CLIENT = 20
-# Who uses these up for somebody else has made that person's mails be sent.
-MAX_BY_ADDRESS = 3
 # People with the same address who get a mail each.
 MAX_MAILS = 10
 
@@ -36,10 +32,11 @@ def public_origin(request: HttpRequest) -> str | None:
 def request_reset(*, email: str, client: str, origin: str) -> None:
     """Send a link to each active person with this e-mail address. Nothing here depends on whether there is one, in
     answer or time: people are looked up where the mail is sent. Raises `ChatError` `rate_limited`."""
-    count_attempt(f"reset-by-client:{client}", most=MAX_BY_CLIENT, window=WINDOW)
-    # The address itself is nobody's business in Redis.
+    require("resets", network_of(client))
+    # The address itself is nobody's business in Redis. Who uses these up for somebody else has made that person's mails
+    # be sent.
     digest = salted_hmac("accounts.reset", email.casefold(), algorithm="sha256").hexdigest()
-    count_attempt(f"reset-of-address:{digest}", most=MAX_BY_ADDRESS, window=WINDOW)
+    require("reset_mails", digest)
     postman.post(partial(_mails, email, origin))
 
 

@@ -239,9 +239,13 @@ LIMITS = {
     # Of a person.
     "joins": _limit("LIMIT_JOINS", "60/60"),
     "rooms": _limit("LIMIT_ROOMS", "10/60"),
+    "exports": _limit("LIMIT_EXPORTS", "5/3600"),
+    # Of an e-mail address, for which somebody wants a new password.
+    "reset_mails": _limit("LIMIT_RESET_MAILS", "3/3600"),
     # Of a person's id from an address.
     "sign_in_failures": _limit("LIMIT_SIGN_IN_FAILURES", "10/600"),
-    # Of an address.
+    # Of an address; the first also where TRUSTED_NETWORKS has it.
+    "resets": _limit("LIMIT_RESETS", "20/3600"),
     "sign_ups": _limit("LIMIT_SIGN_UPS", "20/60"),
     "handshakes": _limit("LIMIT_HANDSHAKES", "50/1"),
 }

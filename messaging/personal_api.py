@@ -7,23 +7,19 @@ from django.http import HttpRequest, HttpResponseBase, StreamingHttpResponse
 from ninja import Router, Status
 
 from accounts.api import Password
-from accounts.attempts import count_attempt
 from accounts.auth import authenticated, caller, confirm_password
+from accounts.limits import require
 from accounts.services import begin_erasure
 from messaging.personal_data import personal_data, stream
 
 router = Router(auth=authenticated, tags=["accounts"])
-
-# Of one person: a document may cost many queries.
-MAX_EXPORTS = 5
-WINDOW = 3600  # seconds
 
 
 @router.get("/me/data", response=dict[str, Any])
 def get_my_data(request: HttpRequest) -> HttpResponseBase:
     """Everything stored about me: account, memberships with roles and read marks, messages, and where I am named."""
     user = caller(request)
-    count_attempt(f"personal-data:{user.pk}", most=MAX_EXPORTS, window=WINDOW)
+    require("exports", user.pk)
     headers = {"Content-Disposition": 'attachment; filename="chat-data.json"', "Cache-Control": "no-store"}
     return StreamingHttpResponse(stream(personal_data(user)), content_type="application/json", headers=headers)
 

@@ -183,6 +183,7 @@ def delete_room(request: HttpRequest, room_id: int) -> Status[None]:
 @router.post("/direct", response=RoomOut)
 def open_direct_room(request: HttpRequest, with_whom: DirectWith) -> RoomOut:
     """The one room of me and somebody else, made when there is none; its name is the other's id."""
+    require("joins", caller(request).pk)
     room = direct.open_direct_room(username=with_whom.user, by=caller(request))
     return _one_room(request, room.pk)
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 from argparse import ArgumentParser, ArgumentTypeError
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from threading import Event, Thread
@@ -19,7 +19,7 @@ from django.core.management import call_command, get_commands
 from django.core.management.base import BaseCommand, CommandError
 
 from devstack.nginx import prepare_nginx
-from devstack.ports import is_free
+from devstack.ports import choose_ports, is_free
 from devstack.tied import tied
 from devstack.urls import write_urls
 
@@ -32,7 +32,7 @@ PROGRAM = """
 [program:{name}]
 command={command}
 directory={root}
-environment=CHAT_PROCESS="{name}",PYTHONUNBUFFERED="1"
+environment={environment}
 autorestart=true
 startsecs=1
 startretries=1000000
@@ -158,19 +158,32 @@ def _configuration(folder: str, door: int, web_ports: list[int], nginx: list[str
     # The name lets it go on at once after a restart. Two chats on one Kafka must not have the same.
     events = [python, manage, "run_event_consumer", "--instance-id", f"events-{door}"]
     commands |= {"poller": [python, manage, "run_outbox_poller"], "events": events}
+    metrics = choose_ports(list(commands))
+    # With nginx in front everybody would have its address.
+    proxies = {"TRUSTED_PROXIES": "127.0.0.1"} if nginx is not None else {}
     # Killed with the supervisor: when that ends out of order, nobody is left to wait for them.
-    programs = [_program(name, tied(*command, number=signal.SIGKILL)) for name, command in commands.items()]
+    programs = [
+        _program(name, tied(*command, number=signal.SIGKILL), {"METRICS_PORT": str(metrics[name]), **proxies})
+        for name, command in commands.items()
+    ]
     if nginx is not None:
         # Its workers would outlive a master that is killed. Up before the others and down after them, it passes their
         # goodbyes on.
-        programs.append(_program("nginx", tied(*nginx, number=signal.SIGTERM), priority=1))
+        programs.append(_program("nginx", tied(*nginx, number=signal.SIGTERM), {}, priority=1))
     # As root it warns unless it is told that this is meant; a user without a name cannot be told.
     user = "user=root" if os.geteuid() == 0 else ""
     return SUPERVISOR.format(folder=_escape(folder), user=user) + "".join(programs)
 
 
-def _program(name: str, command: Sequence[str], *, priority: int = 999) -> str:
-    return PROGRAM.format(name=name, command=_escape(shlex.join(command)), root=_escape(str(ROOT)), priority=priority)
+def _program(name: str, command: Sequence[str], environment: Mapping[str, str], *, priority: int = 999) -> str:
+    environment = {"CHAT_PROCESS": name, "PYTHONUNBUFFERED": "1", **environment}
+    return PROGRAM.format(
+        name=name,
+        command=_escape(shlex.join(command)),
+        root=_escape(str(ROOT)),
+        priority=priority,
+        environment=",".join(f'{variable}="{value}"' for variable, value in environment.items()),
+    )
 
 
 def _escape(value: str) -> str:

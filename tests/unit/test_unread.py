@@ -161,6 +161,18 @@ async def test_what_was_told_while_a_person_was_loaded_is_told_after_it(monkeypa
     assert wire.frames == [(ROOM, 1, "text 1")]
 
 
+async def test_an_older_message_is_never_shown_as_the_last(monkeypatch: pytest.MonkeyPatch):
+    """Rows may be read before their message is told."""
+    feed = Feed(monkeypatch, (ALICE, ROOM, 0, 3))
+    wire = Wire()
+    feed.follow(Follower(ALICE, set(), wire))  # type: ignore[arg-type]
+    feed.hear(said(ROOM, 1))
+    await feed._load()
+    feed._tell_late()
+    feed.hear(said(ROOM, 3))
+    assert wire.frames == [(ROOM, 3, None), (ROOM, 3, "text 3")]
+
+
 async def test_nothing_is_kept_of_who_is_gone(monkeypatch: pytest.MonkeyPatch):
     """With the last socket all of it goes, and what is known of rooms is bounded."""
     monkeypatch.setattr(unread, "MAX_KEPT", 3)

@@ -283,7 +283,8 @@ class Presence:
         """Renew the leases of the (username, session) in each room. Call it every third of `LEASE`, and when
         `must_renew`. Returns the rooms that have something to tell."""
         tell: set[int] = set()
-        for words in _chunks(sessions):
+        # All at once: people come and go while Redis is waited for.
+        for words in list(_chunks(sessions)):
             (rooms,) = await self._run(RENEW, words)
             tell.update(map(int, rooms))
         self.must_renew = False

@@ -101,6 +101,23 @@ async def test_who_is_not_announced_by_name_is_counted_in_a_presence_frame(prese
         await attendance.flush()
 
 
+async def test_a_crowd_comes_and_goes_by_its_number(presence: Presence) -> None:
+    """And by name again as soon as it is none, and its names were told."""
+    layer, room = DeafLayer(), next(rooms)
+    attendance = Attendance(layer, presence)
+    async with kept(attendance):
+        shown = [enter(attendance, room, f"p{number}") for number in range(101)]
+        await until(lambda: layer.refused == ["presence"])
+        assert orjson.loads(shown[0][0].text) == {"type": "presence", "room": room, "count": 101}
+        attendance.leave(room, "p0", "1")
+        await until(lambda: layer.refused == ["presence"] * 2 and not attendance._tell)
+        attendance.leave(room, "p1", "1")
+        await until(lambda: layer.refused == ["presence", "presence", "left"])
+        for number in range(2, 101):
+            attendance.leave(room, f"p{number}", "1")
+        await attendance.flush()
+
+
 async def test_a_socket_that_has_left_is_renewed_no_more(presence: Presence) -> None:
     """Whatever happens to its leaving, its leases end by themselves."""
     attendance, room = Attendance(DeafLayer(), presence), next(rooms)

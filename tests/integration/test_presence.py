@@ -202,6 +202,20 @@ async def test_renewed_leases_last(presence: Presence, room: int) -> None:
     await leave(presence, other, "alice", "s1")
 
 
+async def test_people_come_and_go_while_leases_are_renewed(
+    presence: Presence, room: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The renewal of many takes more than one script."""
+    monkeypatch.setattr(presence_module, "CHUNK", 10)
+    sessions = {room: [(f"p{number}", "s1") for number in range(25)], next(rooms): [("alice", "s1")]}
+    renewal = asyncio.create_task(presence.renew(sessions))
+    while not renewal.done():
+        await asyncio.sleep(0)
+        sessions[next(rooms)] = []
+    assert room in await renewal
+    assert (await presence.people(room))[0] == 25
+
+
 async def test_leases_that_were_lost_come_back_in_silence(presence: Presence, room: int) -> None:
     """Renewing brings them back; the room is told once who is there, and then again who comes and goes."""
     await enter(presence, room, "alice", "s1")

@@ -136,11 +136,16 @@ def _on_too_large(request: HttpRequest, error: RequestDataTooBig) -> HttpRespons
 @api.exception_handler(OperationalError)
 @api.exception_handler(InterfaceError)
 def _on_database_away(request: HttpRequest, error: Exception) -> HttpResponse:
-    logger.warning("%s %s met no database: %s", request.method, request.path, error)
+    logger.warning("%s %s met no database: %s", request.method, _route(request), error)
     return problem(ChatError(ErrorCode.UNAVAILABLE, "The database cannot answer now; try again.", retry_after=1))
 
 
 @api.exception_handler(Exception)
 def _on_fault(request: HttpRequest, error: Exception) -> HttpResponse:
-    logger.exception("%s %s failed.", request.method, request.path)
+    logger.exception("%s %s failed.", request.method, _route(request))
     return problem(ChatError(ErrorCode.INTERNAL, "The server made a mistake; it has been logged."))
+
+
+def _route(request: HttpRequest) -> str:
+    """The call without what stands in its path: a name is nothing for the log."""
+    return "?" if request.resolver_match is None else request.resolver_match.route

@@ -12,8 +12,6 @@ from rooms.services import add_programs, create_room
 PREFIX = "load"
 # People in one transaction.
 BATCH = 500
-# Rooms that one person owns, since a person may create only so many in a while.
-ROOMS_PER_OWNER = 8
 
 
 def prepare_seats(plan: Plan) -> list[Seat]:
@@ -21,7 +19,7 @@ def prepare_seats(plan: Plan) -> list[Seat]:
     names = [f"{PREFIX}{number}" for number in range(1, plan.users + 1)]
     batches = (register_programs(usernames=names[n : n + BATCH]) for n in range(0, len(names), BATCH))
     users = list(chain.from_iterable(batches))
-    rooms = [_room(users[room // ROOMS_PER_OWNER], room) for room in range(plan.rooms)]
+    rooms = [_room(users[0], room) for room in range(plan.rooms)]
     members: list[list[User]] = [[] for _ in rooms]
     for number, user in enumerate(users):
         for seen in plan.rooms_of(number):

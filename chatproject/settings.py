@@ -236,9 +236,13 @@ LIMITS = {
     "messages": _limit("LIMIT_MESSAGES", "50/5"),
     "calls": _limit("LIMIT_CALLS", "200/4"),
     "frames": _limit("LIMIT_FRAMES", "300/6"),
+    # Of a person on each web process: searches; frames about rooms that the person has no right in.
+    "searches": _limit("LIMIT_SEARCHES", "10/10"),
+    "refusals": _limit("LIMIT_REFUSALS", "50/10"),
     # Of a person.
     "joins": _limit("LIMIT_JOINS", "60/60"),
     "rooms": _limit("LIMIT_ROOMS", "10/60"),
+    "reports": _limit("LIMIT_REPORTS", "10/3600"),
     "exports": _limit("LIMIT_EXPORTS", "5/3600"),
     # Of an e-mail address, for which somebody wants a new password.
     "reset_mails": _limit("LIMIT_RESET_MAILS", "3/3600"),

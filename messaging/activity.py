@@ -84,7 +84,11 @@ class RoomActivity:
             self._news.wait()
             self._news.clear()
             ending = self._closing.is_set()
-            self._tell()
+            try:
+                self._tell()
+            except Exception:
+                # The next messages of these rooms tell it; without this thread nobody would hear of any.
+                logger.exception("What is new in rooms was not told.")
             if ending:
                 connection.close()
                 return

@@ -16,7 +16,7 @@ from pydantic import Field
 from accounts.auth import authenticated, caller
 from accounts.bodies import Body
 from accounts.errors import ChatError, ErrorCode
-from accounts.limits import require_here
+from accounts.limits import require, require_here
 from events.envelope import time_text
 from events.schemas import Text
 from kafka_layer import LayerError
@@ -82,13 +82,17 @@ class SearchQuery(Schema):
     limit: int = 50
 
 
+MAX_FOUND = 50  # messages of one answer; marking the words in each takes its time
+
+
 @router.get("/search")
 def search(request: HttpRequest, query: Annotated[SearchQuery, Query()]) -> dict[str, Any]:
     """The newest messages that say all the words of `q`, of what I may read or of one room of it. `highlights` are the
     places of the words in the text: [from, to) in Unicode code points."""
     user = caller(request).pk
-    if not 1 <= query.limit <= MAX_PAGE:
-        raise ChatError(ErrorCode.INVALID, f"limit goes from 1 to {MAX_PAGE}.")
+    if not 1 <= query.limit <= MAX_FOUND:
+        raise ChatError(ErrorCode.INVALID, f"limit goes from 1 to {MAX_FOUND}.")
+    require_here("searches", user)
     wanted = checked_query(query.q)
     if query.room is not None:
         require_reader(query.room, user)
@@ -146,6 +150,7 @@ class ReportPage(Schema):
 @router.post("/rooms/{int:room_id}/messages/{uuid:message}/report", response={204: None})
 def report_message(request: HttpRequest, room_id: int, message: UUID, report: NewReport) -> Status[None]:
     """Tell those who lead the room, and the operator, of a message; once a person and message."""
+    require("reports", caller(request).pk)
     reports.report_message(room_id=room_id, message=message, by=caller(request), reason=report.reason)
     return Status(204, None)
 

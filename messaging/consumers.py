@@ -49,6 +49,8 @@ MAX_IN_FLIGHT = 32
 ANSWER_DEADLINE = 6.0  # seconds
 # How often a socket looks whether its session has expired, at most.
 LOOK_INTERVAL = 1800.0  # seconds
+# What frames about rooms are answered that the person has no right in.
+NO_RIGHT = frozenset({ErrorCode.NOT_FOUND, ErrorCode.NOT_MEMBER, ErrorCode.BANNED})
 # Those that a `removed` frame may tell.
 ROOM_REASONS = frozenset({"left", "kicked", "banned", "deleted"})
 
@@ -198,7 +200,13 @@ class Visit:
         handler = self._handlers.get(str(frame.get("type")))
         if handler is None:
             raise ChatError(ErrorCode.INVALID, f"There is no frame of the type {frame.get('type')!r:.50}.")
-        await handler(frame)
+        try:
+            await handler(frame)
+        except ChatError as problem:
+            if problem.code in NO_RIGHT:
+                # The database was asked for it, and says the same the next time.
+                require_here("refusals", self._user_id)
+            raise
 
     # Client frames
 
@@ -286,7 +294,7 @@ class Visit:
         await self._subscription.leave(group_of(room))
         await self._subscription.leave(live_group(room))
         if last_word is not None:
-            # Before the attendance, which waits for Redis.
+            # The person is told first.
             self._socket.post(last_word)
         if room in self._rooms:
             self._rooms.discard(room)

@@ -52,6 +52,8 @@ SETTLED = timedelta(seconds=GRACE + 15)
 MAX_TOLD = 1000
 TOLD = timedelta(days=1)
 INTERVAL = 5.0  # seconds between two looks for erasures
+# A service is away.
+WAITING = (DatabaseError, InterfaceError, RedisError, KafkaException)
 
 
 class Eraser:
@@ -73,7 +75,13 @@ class Eraser:
     def run(self) -> None:
         """Raises Django's database errors, `redis.RedisError` and `KafkaException`: then call it again."""
         for erasure in Erasure.objects.select_related("user").order_by("pk"):
-            self.advance(erasure)
+            try:
+                self.advance(erasure)
+            except WAITING:
+                raise
+            except Exception:
+                # It is tried again, and must neither end the thread nor keep the others waiting.
+                logger.exception("The erasure of person %d has failed.", erasure.user_id)
 
     def advance(self, erasure: Erasure) -> bool:
         """Erase what is stored; true when that was all, and the erasure is over."""
@@ -107,10 +115,12 @@ class Eraser:
         pks = array("q", mine.order_by("pk").values_list("pk", flat=True).iterator(chunk_size=2_000))
         told_from = pks[-MAX_TOLD] if len(pks) > MAX_TOLD else 0
         for start in range(0, len(pks), self._batch):
-            self._empty_batch(erasure, pks[start : start + self._batch].tolist(), told_from)
+            rows = self._empty_batch(erasure, pks[start : start + self._batch].tolist())
+            # Behind the commit: while Kafka is away nobody's room may be locked.
+            self._tell(erasure, [row for row in rows if row.pk >= told_from and row.time > timezone.now() - TOLD])
 
     @transaction.atomic
-    def _empty_batch(self, erasure: Erasure, pks: list[int], told_from: int) -> None:
+    def _empty_batch(self, erasure: Erasure, pks: list[int]) -> list[Message]:
         alias, mine = erasure.user.username, Message.objects.filter(pk__in=pks)
         # Storing locks rooms first and messages then.
         lock_rooms_step(set(mine.values_list("room_id", flat=True)))
@@ -127,10 +137,9 @@ class Eraser:
             deleted_at=Coalesce("deleted_at", Now()),
             deleted_by=Case(When(deleted_by__in=["", erasure.username], then=Value(alias)), default=F("deleted_by")),
         )
-        # Within the transaction: a crash behind it would leave the texts in Redis, and live clients untold.
+        # Within the transaction: a crash behind it would leave the texts in Redis.
         self._last_messages.rebuild(sorted({row.room_id for row in rows}))
-        horizon = timezone.now() - TOLD
-        self._tell(erasure, [row for row in rows if row.pk >= told_from and row.time > horizon])
+        return rows
 
     def _tell(self, erasure: Erasure, rows: Iterable[Message]) -> None:
         """Delete messages in their room's log too. Storage passes that over, since it is done."""
@@ -224,7 +233,7 @@ class ErasureLoop:
             try:
                 self._eraser.run()
                 failing = False
-            except (DatabaseError, InterfaceError, RedisError, KafkaException) as error:
+            except WAITING as error:
                 if not failing:
                     logger.warning("An erasure has to wait: %s", type(error).__name__)
                 failing = True

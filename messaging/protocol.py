@@ -36,7 +36,6 @@ UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 class CloseCode(IntEnum):
     """Why the server closes a socket (protocol.md, "Close codes")."""
 
-    NORMAL = 1000
     SIGNED_OUT = 4001
     DEACTIVATED = 4003
     TOO_SLOW = 4008

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import BoundedSemaphore
 
 from django.db import OperationalError, connection, transaction
 from django.db.backends.utils import CursorWrapper
@@ -17,6 +18,8 @@ from rooms.models import Block, Room, RoomQuerySet
 MAX_QUERY = 200  # characters
 TIME_LIMIT = 2000  # milliseconds
 MAX_PLACES = 1000
+# Searches at the same time in this process.
+PLACES = BoundedSemaphore(2)
 # So many of the newest rows are looked through before the index is asked: a word that many messages hold is found there
 # at once, and the index would first collect all of them.
 RECENT = 10_000
@@ -44,7 +47,7 @@ def search_messages(user: int, query: Query, *, room: int | None, after: int | N
         .saying(query, places=_places(readable) if room is None else [place_of(room)])
         .order_by("-pk")
     )
-    with _time_limit() as cursor:
+    with _a_place(), _time_limit() as cursor:
         end = after if after is not None else 1 + (Message.objects.aggregate(newest=Max("pk"))["newest"] or 0)
         rows = list(found.filter(pk__lt=end, pk__gte=end - RECENT)[: limit + 1])
         if len(rows) <= limit:
@@ -68,6 +71,17 @@ def checked_query(text: str) -> Query:
     if longest < 2 and not query.phrases:
         raise ChatError(ErrorCode.INVALID, "q needs a word of at least two letters or digits.")
     return query
+
+
+@contextmanager
+def _a_place() -> Iterator[None]:
+    """Of the pool's connections searches take a few, whoever searches."""
+    if not PLACES.acquire(timeout=TIME_LIMIT / 1000):
+        raise ChatError(ErrorCode.UNAVAILABLE, "Too many people search at the moment.", retry_after=2)
+    try:
+        yield
+    finally:
+        PLACES.release()
 
 
 @contextmanager

@@ -218,6 +218,7 @@ def put_member(request: HttpRequest, room_id: int, username: str, change: Member
     repeated."""
     user, wanted = caller(request), change.dict(exclude_unset=True) if change else {}
     if not wanted:
+        require("joins", user.pk)
         return _member(services.add_member(room_id=room_id, username=username, by=user))
     unmute = "muted_until" in wanted and wanted["muted_until"] is None
     return _member(moderation.change_member(room_id=room_id, username=username, by=user, unmute=unmute, **wanted))

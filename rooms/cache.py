@@ -1,6 +1,6 @@
 """Redis `room:{id}`, filled from the topic `chat.room.created`; when it is written the room list is told."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from accounts.cache import Entry, VersionedCache, decode_versioned
@@ -9,9 +9,13 @@ from events.envelope import Envelope
 from events.producing import ConfirmingProducer, OutgoingRecord
 from events.schemas import EventType
 from events.topics import Topic
+from rooms.figures import last_message_key
 from rooms.services import ROOM_LIST
 
 STATES = (EventType.ROOM_CREATED, EventType.ROOM_UPDATED, EventType.ROOM_DELETED)
+
+# Above every version; Redis compares them as doubles, which are exact up to here.
+NEWEST = 2**53
 
 
 class RoomCacheHandler:
@@ -28,7 +32,7 @@ class RoomCacheHandler:
         """First the cache, then the notification: who is told of a room finds it. Of what a newer event has overtaken
         (a poller that slept may produce its last batch again) nobody is told."""
         envelopes = [decode_versioned(record, *STATES) for record in records]
-        self._cache.write(Entry(_key(e), e.version or 0, _state(e)) for e in envelopes)
+        self._cache.write(entry for e in envelopes for entry in _entries(e))
         told = self._cache.told_versions(list({_key(e) for e in envelopes}))
         news = []
         for envelope in envelopes:
@@ -57,6 +61,13 @@ def room_key(room: int) -> str:
 
 def _key(envelope: Envelope) -> str:
     return room_key(envelope.data["id"])
+
+
+def _entries(envelope: Envelope) -> Iterator[Entry]:
+    yield Entry(_key(envelope), envelope.version or 0, _state(envelope))
+    if envelope.type == EventType.ROOM_DELETED:
+        # What was said last must not outlive its room, nor come back with what is stored late.
+        yield Entry(last_message_key(envelope.data["id"]), NEWEST, None)
 
 
 def _state(envelope: Envelope) -> Mapping[str, Any] | None:

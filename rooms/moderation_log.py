@@ -28,8 +28,10 @@ def record_action(
 def mute_in_force(room: int, username: str) -> datetime | None:
     """The end of the mute that somebody was given in a room, also as a former member: nobody shakes it off by leaving
     and coming back. None: there is none."""
-    mutes = ModerationEntry.objects.filter(room=room, subject=username, action__in=[Action.MUTE, Action.UNMUTE])
-    until = mutes.order_by("-pk").values_list("until", flat=True).first()
+    # Whoever the room was handed over to is not muted any more.
+    deciding = [Action.MUTE, Action.UNMUTE, Action.HAND_OVER]
+    entries = ModerationEntry.objects.filter(room=room, subject=username, action__in=deciding)
+    until = entries.order_by("-pk").values_list("until", flat=True).first()
     return until if until is not None and until > timezone.now() else None
 
 

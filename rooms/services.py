@@ -15,7 +15,7 @@ from events.envelope import time_text
 from events.schemas import EventType
 from events.topics import Topic
 from outbox.services import record_event
-from rooms.models import Ban, Membership, ReadMark, Room, clean_name
+from rooms.models import Ban, Block, Membership, ReadMark, Room, clean_name
 from rooms.moderation_log import Action, mute_in_force, record_action
 from rooms.rights import (
     find_and_lock,
@@ -103,7 +103,8 @@ def leave_room(*, room_id: int, user: User) -> None:
 @transaction.atomic(durable=True)
 def add_member(*, room_id: int, username: str, by: User) -> Membership:
     """Put somebody into a private room. Raises `ChatError` `not_found`, `forbidden` (owner and moderators add),
-    `invalid` for a public room, which people join by themselves, `conflict` for somebody who is banned."""
+    `invalid` for a public room, which people join by themselves, `conflict` for somebody who is banned. `forbidden` is
+    also the answer while one of the two blocks the other."""
     room = lock_room(room_id, by)
     require_role(room, by, Role.OWNER, Role.MODERATOR)
     if room.kind != Room.Kind.PRIVATE:
@@ -111,6 +112,8 @@ def add_member(*, room_id: int, username: str, by: User) -> Membership:
     person = find_person(username)
     if not person.is_active:
         raise ChatError(ErrorCode.NOT_FOUND, "That person's account is deactivated.")
+    if Block.objects.between(by, person).exists():
+        raise ChatError(ErrorCode.FORBIDDEN, "One of you blocks the other.")
     if Ban.objects.of(person.pk).filter(room=room).exists():
         raise ChatError(ErrorCode.CONFLICT, "That person is banned from this room; lift the ban first.")
     add_member_step(room, person, reason="added", by=by)

@@ -16,6 +16,7 @@ from rooms import blocks
 from rooms.blocks import block_person, unblock_person
 from rooms.figures import last_message_key
 from rooms.models import Block
+from rooms.services import add_member, create_room
 from tests.integration.history_support import fill_room
 from tests.integration.people_support import Door, at_once, make_person, refused
 from tests.integration.test_rooms_services import changes_of, code_of, make_room
@@ -52,6 +53,15 @@ def test_blocking_is_told_once_and_may_be_repeated(alice: User, bob: User) -> No
 def test_blocking_twice_at_once_is_one_block(alice: User, bob: User) -> None:
     at_once([partial(block_person, username="bob", by=alice)] * 4)
     assert Block.objects.count() == 1 and changes_of(alice) == [(None, "blocks")]
+
+
+def test_who_is_blocked_puts_nobody_into_rooms(alice: User, bob: User) -> None:
+    """Their names would be words that one has to read."""
+    room = create_room(owner=bob, name="Listen to me", kind="private")
+    block_person(username="bob", by=alice)
+    assert code_of(partial(add_member, room_id=room.pk, username="alice", by=bob)) == ErrorCode.FORBIDDEN
+    unblock_person(username="bob", by=alice)
+    assert add_member(room_id=room.pk, username="alice", by=bob).user == alice
 
 
 def test_whom_nobody_can_block(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -142,6 +142,16 @@ def test_a_renamed_and_deleted_room_is_told_in_order_and_leaves_redis(cache: Ver
     )
 
 
+def test_what_was_said_last_goes_with_its_room(cache: VersionedCache, store: Any) -> None:
+    """And does not come back with what is stored late."""
+    key = last_message_key(700001)
+    cache.write([Entry(key, 5, {"text": "a secret"})])
+    handler = RoomCacheHandler(cache, settings.KAFKA_BOOTSTRAP_SERVERS)
+    handler.store([record(of_room(EventType.ROOM_DELETED, 700001, 4, kind="private"), Topic.ROOM_CREATED)])
+    cache.write([Entry(key, 6, {"text": "said while it went"})])
+    assert store.hget(key, "data") is None and store.ttl(key) > 0
+
+
 def test_of_what_could_not_be_told_nothing_is_left_out(
     cache: VersionedCache, store: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,6 +30,7 @@ from messaging.hub import Hub, Members, get_hub
 from messaging.log import group_of
 from messaging.models import Message
 from messaging.protocol import ChangeFrame, CloseCode, Frame, SendFrame, Text
+from messaging.reading import within_log
 from messaging.render import PrivateNews
 from messaging.resume import enter_stream
 from messaging.sending import send_message
@@ -361,7 +362,7 @@ class Visit:
         room = protocol.require_room(frame)
         cursor = protocol.parse_read(frame, partition=self._hub.log.partition(room))
         await self._hub.access.require_member(self._user_id, room)
-        self._hub.reads.note(self._user_id, room, cursor)
+        self._hub.reads.note(self._user_id, room, await within_log(self._hub.log, room, cursor))
 
     async def _typing(self, frame: Frame) -> None:
         room = protocol.require_room(frame)

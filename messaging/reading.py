@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from django.db import DatabaseError, InterfaceError, connection
 
@@ -21,6 +22,7 @@ from rooms.services import mark_read
 logger = logging.getLogger(__name__)
 
 FLUSH_INTERVAL = 2.0  # seconds
+REACH_DEADLINE = 1.0  # seconds that a cursor is waited for which nobody may have given out
 MAX_WAITING = 100_000  # (person, room) that wait to be written
 
 # (user pk, room pk)
@@ -53,7 +55,7 @@ class ReadMarks:
         self._waiting: OrderedDict[Reader, Cursor] = OrderedDict()
 
     def note(self, user: int, room: int, cursor: Cursor) -> None:
-        """A member has read up to `cursor`; an older one than before changes nothing."""
+        """A member has read up to `cursor`, a place within the log; an older one than before changes nothing."""
         key = user, room
         self._waiting[key] = max(cursor, self._waiting.get(key, cursor))
         self._waiting.move_to_end(key)
@@ -72,15 +74,14 @@ class ReadMarks:
         waiting, self._waiting = self._waiting, OrderedDict()
         if not waiting:
             return
-        reached = {key: _within_log(self._log, key[1], cursor) for key, cursor in waiting.items()}
         try:
-            marks, stored = await in_database(_write)(reached)
+            marks, stored = await in_database(_write)(waiting)
         except (DatabaseError, InterfaceError) as error:
             logger.warning("%d read marks are written later: %s", len(waiting), error)
             self._note_again(waiting)
             return
         # What is stored of a log that was created anew is not what stands here.
-        behind = {key: at for key, at in reached.items() if at.offset >= stored.get(at.partition, 0)}
+        behind = {key: at for key, at in waiting.items() if at.offset >= stored.get(at.partition, 0)}
         self._note_again({key: at for key, at in behind.items() if at.epoch == self._log.epoch})
         await _tell(self._log, marks)
 
@@ -92,7 +93,7 @@ class ReadMarks:
 async def mark_at_once(log: RoomLog, user: int, room: int, cursor: Cursor) -> None:
     """Write one mark, when what was read is stored. Raises `ChatError` `unknown` when storage does not get there in
     time."""
-    cursor = _within_log(log, room, cursor)
+    cursor = await within_log(log, room, cursor)
     if cursor.epoch == log.epoch:
         await wait_stored(log, room=room, offset=cursor.offset)
     await _tell(log, await in_database(write_marks)({(user, room): cursor}))
@@ -108,8 +109,13 @@ async def _tell(log: RoomLog, marks: Sequence[ReadMark]) -> None:
             logger.warning("%d moved read marks were not told: %s", len(marks), error)
 
 
-def _within_log(log: RoomLog, room: int, cursor: Cursor) -> Cursor:
-    """A place behind the log's end would never be stored."""
+async def within_log(log: RoomLog, room: int, cursor: Cursor) -> Cursor:
+    """The cursor, or the log's end for one behind it, which would never be stored. This process may only be a moment
+    behind who gave the cursor out."""
+    end = log.layer.end(group_of(room))
+    if cursor > log.cursor(end) and cursor.epoch == log.epoch:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(log.layer.reach(end._replace(offset=cursor.offset)), REACH_DEADLINE)
     return min(cursor, log.cursor(log.layer.end(group_of(room))))
 
 

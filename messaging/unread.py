@@ -113,16 +113,20 @@ class UnreadFeed:
         subscription = self._layer.subscription()
         try:
             await subscription.join(ACTIVITY)
-            # What was told before was missed.
-            self._stale.update(self._people)
+            self._begin_anew()
             while True:
                 item = await subscription.next()
                 if isinstance(item, Gap):
-                    self._stale.update(self._people)
+                    self._begin_anew()
                 elif item is not None:
                     self._take(item)
         finally:
             subscription.close()
+
+    def _begin_anew(self) -> None:
+        """Something was missed: what was told before may not be the newest."""
+        self._newest.clear()
+        self._stale.update(self._people)
 
     async def catch_up(self) -> None:
         """Load who is stale, and tell who was behind, for ever. Apart from `keep`, since PostgreSQL may hang."""
@@ -178,7 +182,8 @@ class UnreadFeed:
             person.marks[room] = max(mark, person.marks.get(room, 0))
             self._members.setdefault(room, set()).add(user)
             known, newest = self._seqs.get(room), self._newest.get(room)
-            self._seqs[room] = max(last_seq, known or 0, newest.message.seq if newest else 0)
+            # Not what is stored and will be told in a moment: the marks of who said it are not read with it.
+            self._seqs[room] = newest.message.seq if newest else max(last_seq, known or 0)
             # Told before the person was known here, or missed.
             if (newest and newest.arrived >= person.since) or (known is not None and last_seq > known):
                 self._put_off(person, room)
@@ -204,7 +209,8 @@ class UnreadFeed:
         if len(self._newest) > MAX_KEPT:
             self._newest.popitem(last=False)
         if room in self._members:
-            self._seqs[room] = max(self._seqs[room], message.seq)
+            # Also where more was stored when the marks were loaded: the rest is told in a moment, with its marks.
+            self._seqs[room] = message.seq
             # Many stand at the same place, and share a frame.
             texts: Texts = {}
             for user in self._members[room]:

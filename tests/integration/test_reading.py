@@ -124,7 +124,7 @@ def activity(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ro
 
 
 def said(room: int, user: int, seq: int) -> tuple[dict[int, LastMessage], Sequence[Row]]:
-    row = Row(room, uuid4(), "message", seq, seq, user, "alice", "text", None, None, None, "")  # type: ignore[arg-type]
+    row = Row(room, uuid4(), "message", seq, seq, user, "alice", "text", None, None, None, None)  # type: ignore[arg-type]
     return {room: LastMessage(seq, seq, {"type": "message", "text": f"{seq}"})}, [row]
 
 

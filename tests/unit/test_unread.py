@@ -161,8 +161,8 @@ async def test_what_was_told_while_a_person_was_loaded_is_told_after_it(monkeypa
     assert wire.frames == [(ROOM, 1, "text 1")]
 
 
-async def test_an_older_message_is_never_shown_as_the_last(monkeypatch: pytest.MonkeyPatch):
-    """Rows may be read before their message is told."""
+async def test_what_is_stored_counts_when_it_is_told(monkeypatch: pytest.MonkeyPatch):
+    """Rows may be read before: the count and the last message are of the same moment."""
     feed = Feed(monkeypatch, (ALICE, ROOM, 0, 3))
     wire = Wire()
     feed.follow(Follower(ALICE, set(), wire))  # type: ignore[arg-type]
@@ -170,7 +170,23 @@ async def test_an_older_message_is_never_shown_as_the_last(monkeypatch: pytest.M
     await feed._load()
     feed._tell_late()
     feed.hear(said(ROOM, 3))
-    assert wire.frames == [(ROOM, 3, None), (ROOM, 3, "text 3")]
+    assert wire.frames == [(ROOM, 1, "text 1"), (ROOM, 3, "text 3")]
+    feed = Feed(monkeypatch, (ALICE, ROOM, 1, 3))
+    author = await feed.join(ALICE)
+    feed.hear(said(ROOM, 1), read(ALICE, ROOM, 3), said(ROOM, 3))
+    assert {count for _, count, _ in author.frames} == {0}
+
+
+async def test_what_was_missed_is_read_from_the_rows(monkeypatch: pytest.MonkeyPatch):
+    """After a gap nothing that was told before counts as the newest."""
+    feed = Feed(monkeypatch, (ALICE, ROOM, 0, 1))
+    alice = await feed.join(ALICE)
+    feed.hear(said(ROOM, 1))
+    feed._begin_anew()
+    feed.rows[0] = (ALICE, ROOM, 0, 4)
+    await feed._load()
+    feed._tell_late()
+    assert alice.frames == [(ROOM, 1, "text 1"), (ROOM, 4, None)]
 
 
 async def test_nothing_is_kept_of_who_is_gone(monkeypatch: pytest.MonkeyPatch):

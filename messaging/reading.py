@@ -76,6 +76,10 @@ class ReadMarks:
             return
         try:
             marks, stored = await in_database(_write)(waiting)
+        except asyncio.CancelledError:
+            # The process ends, and flushes once more.
+            self._note_again(waiting)
+            raise
         except (DatabaseError, InterfaceError) as error:
             logger.warning("%d read marks are written later: %s", len(waiting), error)
             self._note_again(waiting)

@@ -33,8 +33,10 @@ logger = logging.getLogger(__name__)
 
 TICK = 0.5  # seconds between two looks at who is to be loaded, and who was too slow to be told
 MAX_KEPT = 10_000  # rooms whose last activity is kept
+# For so long; what was said may be deleted, purged or erased later without a word here.
+KEPT_FOR = 60.0  # seconds
 MAX_MARKS = 10_000  # rooms of one person that are followed
-LOADED_TOGETHER = 200  # people in one query
+LOADED_TOGETHER = 50  # people in one query, each with perhaps a thousand rooms
 
 
 @dataclass(eq=False, slots=True)
@@ -132,8 +134,14 @@ class UnreadFeed:
         """Load who is stale, and tell who was behind, for ever. Apart from `keep`, since PostgreSQL may hang."""
         while True:
             await asyncio.sleep(TICK)
+            self._drop_old()
             await self._load()
             self._tell_late()
+
+    def _drop_old(self) -> None:
+        horizon = monotonic() - KEPT_FOR
+        while self._newest and next(iter(self._newest.values())).arrived < horizon:
+            self._newest.popitem(last=False)
 
     # Rights and marks
 

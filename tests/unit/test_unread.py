@@ -203,3 +203,14 @@ async def test_nothing_is_kept_of_who_is_gone(monkeypatch: pytest.MonkeyPatch):
         feed.unfollow(follower)
     assert not (feed._people or feed._members or feed._seqs or feed._stale or feed._late or feed._access._listeners)
     feed.hear(said(ROOM, 2))
+
+
+async def test_what_was_said_long_ago_is_not_shown_again(monkeypatch: pytest.MonkeyPatch):
+    """It may have been deleted, purged or erased since; the count moves all the same."""
+    feed = Feed(monkeypatch, (ALICE, ROOM, 0, 0))
+    alice = await feed.join(ALICE)
+    feed.hear(said(ROOM, 2))
+    monkeypatch.setattr(unread, "KEPT_FOR", 0.0)
+    feed._drop_old()
+    feed.hear(read(ALICE, ROOM, 1))
+    assert alice.frames == [(ROOM, 2, "text 2"), (ROOM, 1, None)]

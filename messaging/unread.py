@@ -248,10 +248,8 @@ class UnreadFeed:
     def _last_message(self, user: int, room: int) -> Frame | None:
         """None where it is not known, or said by somebody whom the person blocks."""
         newest = self._newest.get(room)
-        if newest is None or newest.message.frame is None or newest.message.seq < self._seqs[room]:
-            return None
-        frame = newest.message.frame
-        return None if frame.get("sender") in self._access.blocked(user) else frame
+        frame = newest.message.frame if newest else None
+        return None if frame is None or frame.get("sender") in self._access.blocked(user) else frame
 
     def _put_off(self, person: Person, room: int) -> None:
         for follower in person.sockets:

@@ -43,8 +43,4 @@ class Migration(migrations.Migration):
             name='deleted_at',
             field=models.DateTimeField(help_text='Then the text is empty, for good.', null=True),
         ),
-        migrations.AddIndex(
-            model_name='message',
-            index=models.Index(condition=models.Q(('changed_epoch__isnull', False)), fields=['room', 'changed_epoch', 'changed_offset'], name='message_room_changes'),
-        ),
     ]

@@ -189,7 +189,9 @@ class ReportQuerySet(models.QuerySet["Report"]):
 class Report(models.Model):
     """A person finds that a message should be looked at; once. Only `messaging.reports` writes these rows."""
 
-    message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="reports")
+    # PostgreSQL deletes a report with its message (migration 0008). Django would read each message of a room that is
+    # deleted, to look for reports.
+    message = models.ForeignKey(Message, on_delete=models.DO_NOTHING, related_name="reports")
     by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="reports")
     reason = models.CharField(max_length=MAX_REASON)
     created_at = models.DateTimeField(db_default=Now())

@@ -3,7 +3,9 @@
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
@@ -11,6 +13,7 @@ from accounts.models import User
 from messaging.models import Message, Report
 from rooms import moderation
 from rooms.models import ModerationEntry, Room
+from rooms.services import delete_room
 from tests.integration.history_support import fill_room
 from tests.integration.people_support import Door, make_person, refused
 from tests.integration.test_rooms_services import make_room
@@ -101,3 +104,17 @@ def test_the_admin_reads_reports(room: Room, bob: User) -> None:
     page = client.get(reverse("admin:messaging_report_changelist"), {"q": "rude"})
     assert page.status_code == 200 and "bob" in page.text
     assert client.get(reverse("admin:messaging_report_add")).status_code == 403
+
+
+def test_a_room_with_reports_is_deleted_with_as_few_questions_however_much_was_said(alice: User, bob: User) -> None:
+    """The messages are never read."""
+    questions = []
+    for count in (1, 500):
+        room = make_room(alice, bob)
+        fill_room(room, count)
+        Report.objects.bulk_create(Report(message=row, by=bob, reason="rude") for row in room.messages.all()[:300])
+        with CaptureQueriesContext(connection) as asked:
+            delete_room(room_id=room.pk, by=alice)
+        questions.append(len(asked))
+        assert not any(query["sql"].startswith("SELECT") and "messaging_message" in query["sql"] for query in asked)
+    assert questions[0] == questions[1] and not Message.objects.exists() and not Report.objects.exists()

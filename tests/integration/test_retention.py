@@ -12,7 +12,7 @@ from django.utils import timezone
 from accounts.cache import Entry, VersionedCache
 from messaging.cursor import Cursor
 from messaging.history import is_whole_behind, newest_page
-from messaging.models import Message
+from messaging.models import Message, Report
 from messaging.retention import purge_messages
 from rooms.figures import RoomFigures, last_message_key
 from rooms.models import Room
@@ -85,3 +85,11 @@ def test_the_room_list_forgets_a_last_message_that_was_purged() -> None:
     known = figures.read([gone.pk, kept.pk])
     assert [known[room.pk].last_message for room in (gone, kept)] == [None, {"text": "said"}]
     cache.forget([last_message_key(kept.pk)])
+
+
+def test_what_was_reported_is_purged_with_its_reports() -> None:
+    room = make_room()
+    fill_room(room, 2)
+    Report.objects.bulk_create(Report(message=row, by=room.owner, reason="rude") for row in room.messages.all())
+    assert purge(before=START + timedelta(seconds=2)) == 1
+    assert [report.message.seq for report in Report.objects.all()] == [2]

@@ -43,8 +43,7 @@ class MessageAdmin(admin.ModelAdmin[Message]):
         return False
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        number = request.GET.get(ROOM, "")
-        room = Room.objects.filter(pk=number).first() if number.isdecimal() and len(number) < 19 else None
+        room = _room_asked_for(request)
         if self.has_view_permission(request) and room is None:
             self.message_user(request, "Choose a room; its messages are linked in the list.", messages.INFO)
             return HttpResponseRedirect(reverse("admin:rooms_room_changelist"))
@@ -98,6 +97,14 @@ class ReportAdmin(admin.ModelAdmin[Report]):
         if report is not None and self.has_view_permission(request, report):
             _write_down(request, report.message.room, f"Looked at the reported message {report.message.uid}.")
         return super().change_view(request, object_id, form_url, extra_context)
+
+
+def _room_asked_for(request: HttpRequest) -> Room | None:
+    """The list shows the rooms of all values of the parameter, and one is written down: so there is exactly one."""
+    match request.GET.getlist(ROOM):
+        case [number] if number.isdecimal() and len(number) < 19:
+            return Room.objects.filter(pk=number).first()
+    return None
 
 
 def _write_down(request: HttpRequest, room: Room, what: str) -> None:

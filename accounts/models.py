@@ -58,8 +58,9 @@ class UserManager(BaseUserManager["User"]):
     def get_by_natural_key(self, username: str | None) -> "User":
         """Find a person without regard to case; this is how Django signs people in."""
         key = username_key(username or "")
-        if "\0" in key:
-            # PostgreSQL refuses the very question; the answer is clear without it.
+        # Neither is in a user id. PostgreSQL refuses the very question with a NUL; a retired key must not be asked for,
+        # since the answer would be what somebody was called who was erased.
+        if "\0" in key or ":" in key:
             raise User.DoesNotExist
         return self.get(username_key=key)
 

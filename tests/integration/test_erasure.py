@@ -19,7 +19,7 @@ from django.utils import timezone
 from accounts import services
 from accounts.cache import Entry, VersionedCache, user_key
 from accounts.errors import ChatError, ErrorCode
-from accounts.models import Erasure, User
+from accounts.models import Erasure, User, retired_key
 from accounts.services import begin_erasure, set_email, user_state
 from events.models import ConsumedOffset, DeadLetterDecision
 from events.topics import Topic
@@ -35,6 +35,7 @@ from rooms.blocks import block_person
 from rooms.direct import open_direct_room
 from rooms.figures import RoomFigures
 from rooms.models import Block, Membership, ModerationEntry, Room
+from rooms.rights import find_person
 from rooms.services import create_room, join_room
 from tests.integration.history_support import fill_room
 from tests.integration.people_support import PASSWORD, Door, make_person, refused
@@ -113,6 +114,16 @@ def places_of(word: str) -> Iterator[str]:
             cursor.execute(f'SELECT count(*) FROM "{table}" WHERE "{column}"::text ILIKE %s', [f"%{word}%"])  # noqa: S608
             if cursor.fetchone()[0]:
                 yield f"{table}.{column}"
+
+
+def test_nobody_learns_what_somebody_was_called_who_was_erased() -> None:
+    """By asking for the key that stands in the place of the name."""
+    alice = make_person("alice")
+    begin_erasure(user=alice)
+    key = retired_key("alice")
+    assert User.objects.filter(username_key=key).exists()
+    with pytest.raises(ChatError, match="no such person"):
+        find_person(key)
 
 
 def test_the_name_is_nowhere_in_the_database_any_more(

@@ -201,10 +201,12 @@ def _rename_in_logs(erasure: Erasure, old: str, new: str) -> None:
     rename_decider_step(old, new)
     LogEntry.objects.filter(content_type__app_label="accounts", object_repr=old).update(object_repr=new)
     entries = LogEntry.objects.filter(content_type__app_label__in=["rooms", "messaging"])
-    entries.filter(object_repr__startswith=f"{old} ").update(
+    # Not rooms: their names are words, and any word may be somebody's name.
+    of_people = entries.filter(content_type__model__in=["membership", "ban", "report", "block"])
+    of_people.filter(object_repr__startswith=f"{old} ").update(
         object_repr=Concat(Value(new), Substr("object_repr", len(old) + 1))
     )
-    entries.filter(object_repr__endswith=f" blocks {old}").update(object_repr=f"somebody blocks {new}")
+    of_people.filter(object_repr__endswith=f" blocks {old}").update(object_repr=f"somebody blocks {new}")
     for room in Room.objects.filter(Q(direct_low=erasure.user) | Q(direct_high=erasure.user)):
         entries.filter(content_type__model="room", object_id=str(room.pk)).update(object_repr=room.name)
 

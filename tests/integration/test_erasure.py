@@ -116,6 +116,19 @@ def places_of(word: str) -> Iterator[str]:
                 yield f"{table}.{column}"
 
 
+def test_a_room_named_with_the_word_keeps_its_name_in_the_admin_s_log(eraser: Eraser, log: LogWatch) -> None:
+    """Whoever is called `the` is not in `the kitchen`."""
+    the = make_person("the")
+    kinds = ContentType.objects.get_for_models(Room, Membership)
+    for kind in (Room, Membership):
+        LogEntry.objects.create(
+            user=the, content_type=kinds[kind], object_id="0", object_repr="the kitchen", action_flag=2
+        )
+    erase(the, eraser, log)
+    shown = dict(LogEntry.objects.values_list("content_type__model", "object_repr"))
+    assert shown == {"room": "the kitchen", "membership": f"erased-{the.pk} kitchen"}
+
+
 def test_nobody_learns_what_somebody_was_called_who_was_erased() -> None:
     """By asking for the key that stands in the place of the name."""
     alice = make_person("alice")

@@ -1,6 +1,7 @@
 """The use cases that write people. "Returned" means "committed"; the `…_step` functions serve the admin as well."""
 
 from collections.abc import Collection, Iterable, Sequence
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -8,6 +9,7 @@ from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.db.models import F
+from django.db.models.functions import Now
 
 from accounts.errors import ChatError, ErrorCode
 from accounts.known import known_people
@@ -18,6 +20,7 @@ from events.schemas import EventType
 from events.topics import Topic
 from outbox.services import record_event
 
+KEPT = timedelta(days=1)  # of `AccessChange`, whose readers look back for a few minutes
 # What an erasure changes in a person's row.
 ERASED_FIELDS = (
     "username", "username_key", "email", "last_login", "is_active", "is_staff", "is_superuser", "password",
@@ -208,6 +211,15 @@ def record_access_rows(users: Iterable[User], *, room_id: int | None, reason: st
     """The rows alone, where many people are concerned. Write them last: they are looked for by their time, so a
     transaction that went on for long after them would hide them until nobody looks any more."""
     AccessChange.objects.bulk_create(AccessChange(user_id=user.pk, room_id=room_id, reason=reason) for user in users)
+
+
+@transaction.atomic(durable=True)
+def purge_access_changes(*, limit: int) -> None:
+    """Delete the oldest rows of changes that everybody has read long ago."""
+    old = AccessChange.objects.filter(created_at__lt=Now() - KEPT).order_by("created_at")
+    # Of several processes at once each takes others.
+    pks = list(old.select_for_update(skip_locked=True).values_list("pk", flat=True)[:limit])
+    AccessChange.objects.filter(pk__in=pks).delete()
 
 
 def _require_username(username: str) -> None:

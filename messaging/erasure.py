@@ -23,7 +23,7 @@ from redis.exceptions import RedisError
 
 from accounts.cache import Entry, VersionedCache, user_key
 from accounts.models import Erasure
-from accounts.services import end_erasure
+from accounts.services import end_erasure, purge_access_changes
 from events.letter_box import rename_decider_step
 from events.producing import ConfirmingProducer, OutgoingRecord
 from events.topics import Topic
@@ -73,7 +73,10 @@ class Eraser:
         self._begun: set[int] = set()
 
     def run(self) -> None:
-        """Raises Django's database errors, `redis.RedisError` and `KafkaException`: then call it again."""
+        """Forget also whose rights changed long ago: this is where somebody surely looks every few seconds.
+
+        Raises Django's database errors, `redis.RedisError` and `KafkaException`: then call it again."""
+        purge_access_changes(limit=self._batch)
         for erasure in Erasure.objects.select_related("user").order_by("pk"):
             try:
                 self.advance(erasure)

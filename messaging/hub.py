@@ -4,11 +4,13 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from functools import cache
 from typing import Protocol
 
 from channels.layers import get_channel_layer
 from django.conf import settings
+from django.db.models.functions import Now
 
 from accounts.models import AccessChange
 from kafka_layer import Batch
@@ -34,6 +36,9 @@ RECONNECT_SPREAD = 10.0  # seconds, at most
 DRAIN_PATIENCE = 10.0  # seconds beyond the spread, for what is still under way
 
 RESTART_INTERVAL = 1.0  # seconds until a background task that failed begins again
+
+# Who was a member of a room that was deleted is told of it within seconds; news that is older reaches nobody.
+DELETED_LATELY = timedelta(minutes=10)
 
 # (room pk, user pk)
 Members = frozenset[tuple[int, int]]
@@ -163,7 +168,7 @@ def get_hub() -> Hub:
 
 
 def _read_members(rooms: set[int]) -> Members:
-    """Those of a room that was deleted are known by what took their rights away."""
+    """Those of a room that was deleted are known, for a while, by what took their rights away."""
     members = Membership.objects.filter(room__in=rooms).values_list("room_id", "user_id")
-    changes = AccessChange.objects.filter(room_id__in=rooms, reason="deleted")
+    changes = AccessChange.objects.filter(room_id__in=rooms, reason="deleted", created_at__gt=Now() - DELETED_LATELY)
     return frozenset([*members, *((change.room_id or 0, change.user_id) for change in changes)])

@@ -19,8 +19,8 @@ from django.utils import timezone
 from accounts import services
 from accounts.cache import Entry, VersionedCache, user_key
 from accounts.errors import ChatError, ErrorCode
-from accounts.models import Erasure, User, retired_key
-from accounts.services import begin_erasure, set_email, user_state
+from accounts.models import AccessChange, Erasure, User, retired_key
+from accounts.services import begin_erasure, record_access_rows, set_email, user_state
 from events.models import ConsumedOffset, DeadLetterDecision
 from events.topics import Topic
 from messaging.erasure import Eraser
@@ -137,6 +137,18 @@ def test_nobody_learns_what_somebody_was_called_who_was_erased() -> None:
     assert User.objects.filter(username_key=key).exists()
     with pytest.raises(ChatError, match="no such person"):
         find_person(key)
+
+
+def test_what_changed_whose_rights_is_forgotten_after_a_day(eraser: Eraser) -> None:
+    """In batches; what is younger stays."""
+    for number in range(15):
+        record_access_rows([User(pk=number + 1)], room_id=1, reason="deleted")
+    old = AccessChange.objects.filter(user_id__lte=12)
+    old.update(created_at=timezone.now() - timedelta(days=1, minutes=1))
+    eraser.run()
+    assert AccessChange.objects.count() == 5
+    eraser.run()
+    assert set(AccessChange.objects.values_list("user_id", flat=True)) == {13, 14, 15}
 
 
 def test_the_name_is_nowhere_in_the_database_any_more(

@@ -1,13 +1,16 @@
 """What writes rooms and memberships: rows and outbox rows together, or neither; and one after the other."""
 
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
 import pytest
 from django.db import transaction
+from django.utils import timezone
 
 from accounts.errors import ChatError, ErrorCode
 from accounts.models import AccessChange, User
+from messaging.hub import _read_members
 from outbox.models import OutboxEvent
 from rooms import services
 from rooms.models import Membership, Room
@@ -356,3 +359,12 @@ def test_programs_enter_no_room_that_is_not_there(alice: User):
     with pytest.raises(ChatError) as refusal:
         services.add_programs(room_id=4711, users=[alice])
     assert refusal.value.code == ErrorCode.NOT_FOUND
+
+
+def test_who_was_in_a_room_is_told_of_its_deletion_for_a_while(alice: User, bob: User) -> None:
+    """Old rows are not searched."""
+    room = make_room(alice, bob, kind="private")
+    pk = room.pk
+    services.delete_room(room_id=pk, by=alice)
+    AccessChange.objects.filter(user_id=bob.pk).update(created_at=timezone.now() - timedelta(minutes=11))
+    assert _read_members({pk}) == {(pk, alice.pk)}

@@ -159,7 +159,7 @@ def report_message(request: HttpRequest, room_id: int, message: UUID, report: Ne
 def list_reports(request: HttpRequest, room_id: int) -> ReportPage:
     """The newest reports of messages that are still there, for the room's owner and moderators."""
     require_moderator(room_id, caller(request))
-    rows = Report.objects.open_in(room_id).select_related("message").order_by("-pk")[:MAX_PAGE]
+    rows = Report.objects.open_in(room_id).select_related("message").defer("message__words").order_by("-pk")[:MAX_PAGE]
     return ReportPage(
         items=[
             ReportOut(message=frame_of_row(row.message), reason=row.reason, created=time_text(row.created_at))

@@ -79,7 +79,9 @@ class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]  # its stub wants an
         return [*fields, *rights] if obj is None else [*fields, *rights, "username"]
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        return super().has_change_permission(request, obj) and _may_act_on(request, obj)
+        """Who was erased stays as that left the account, above all closed."""
+        erased = obj is not None and obj.is_erased
+        return not erased and super().has_change_permission(request, obj) and _may_act_on(request, obj)
 
     def has_moderate_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("accounts.moderate_user") or super().has_change_permission(request)

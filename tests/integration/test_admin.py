@@ -13,7 +13,7 @@ from django.urls import reverse
 from accounts.auth import user_for_token
 from accounts.errors import ChatError
 from accounts.models import AccessChange, Erasure, User
-from accounts.services import deactivate_user
+from accounts.services import begin_erasure, deactivate_user
 from accounts.tokens import issue_token
 from outbox.models import OutboxEvent
 from rooms import services
@@ -151,6 +151,17 @@ def test_who_is_deactivated_can_be_erased(admin: Client) -> None:
     page = admin.post(reverse("admin:accounts_user_changelist"), run, follow=True)
     assert [erasure.username for erasure in Erasure.objects.all()] == ["alice"]
     assert [message.message.partition(":")[0] for message in page.context["messages"]] == ["bob is still active"]
+
+
+def test_who_was_erased_is_never_active_again(admin: Client) -> None:
+    """Not even a superuser changes the account."""
+    alice = make_person("alice")
+    begin_erasure(user=alice)
+    page = reverse("admin:accounts_user_change", args=[alice.pk])
+    assert admin.get(page).status_code == 200
+    assert admin.post(page, {"is_active": "on"}).status_code == 403
+    alice.refresh_from_db()
+    assert not alice.is_active
 
 
 def test_creating_and_renaming_a_room(admin: Client) -> None:

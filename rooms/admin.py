@@ -55,7 +55,10 @@ class RoomAdmin(admin.ModelAdmin[Room]):
             services.add_room_step(obj)
         elif "name" in form.changed_data:
             services.lock_rooms_step([obj.pk])
-            services.save_room_step(obj, by=caller(request))
+            # The form's room was read before the lock: another version, and perhaps another owner, stands there now.
+            room = Room.objects.get(pk=obj.pk)
+            room.name = obj.name
+            services.save_room_step(room, by=caller(request))
 
     def delete_model(self, request: HttpRequest, obj: Room) -> None:
         services.lock_rooms_step([obj.pk])

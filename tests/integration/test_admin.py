@@ -16,7 +16,7 @@ from accounts.models import AccessChange, Erasure, User
 from accounts.services import begin_erasure, deactivate_user
 from accounts.tokens import issue_token
 from outbox.models import OutboxEvent
-from rooms import services
+from rooms import moderation, services
 from rooms.models import Membership, ModerationEntry, Room
 from tests.integration.people_support import PASSWORD, make_person, types_of
 
@@ -162,6 +162,25 @@ def test_who_was_erased_is_never_active_again(admin: Client) -> None:
     assert admin.post(page, {"is_active": "on"}).status_code == 403
     alice.refresh_from_db()
     assert not alice.is_active
+
+
+def test_a_room_that_was_handed_over_meanwhile_is_renamed_with_its_new_owner(
+    admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the list is told was read after the room was locked."""
+    alice, bob = make_person("alice"), make_person("bob")
+    room = services.create_room(owner=alice, name="Old", kind="private")
+    services.add_member(room_id=room.pk, username="bob", by=alice)
+    lock = services.lock_rooms_step
+
+    def hand_over_and_lock(rooms: list[int]) -> None:
+        moderation.set_role_step(Membership.objects.get(user=bob), "owner", by=alice)
+        lock(rooms)
+
+    monkeypatch.setattr("rooms.services.lock_rooms_step", hand_over_and_lock)
+    post(admin, "rooms_room_change", room.pk, name="New")
+    told = OutboxEvent.objects.filter(type="chat.room.updated.v1", aggregate_id=str(room.pk)).order_by("version").last()
+    assert told is not None and (told.payload["name"], told.payload["owner"]) == ("New", "bob")
 
 
 def test_creating_and_renaming_a_room(admin: Client) -> None:

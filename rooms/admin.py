@@ -2,7 +2,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.core.exceptions import ValidationError
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
@@ -10,6 +10,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 
 from accounts.auth import caller
+from accounts.errors import ChatError
 from rooms import moderation, services
 from rooms.models import Ban, Membership, ModerationEntry, Room
 
@@ -160,7 +161,10 @@ class BanAdmin(admin.ModelAdmin[Ban]):
     def save_model(self, request: HttpRequest, obj: Ban, form: Any, change: bool) -> None:
         services.lock_rooms_step([obj.room.pk])
         obj.by = caller(request)
-        moderation.ban_step(obj, by=caller(request))
+        try:
+            moderation.ban_step(obj, by=caller(request))
+        except ChatError as error:  # the person has become the owner since the form was checked
+            raise PermissionDenied(error.detail) from None
 
     def delete_model(self, request: HttpRequest, obj: Ban) -> None:
         moderation.lift_step(obj, by=caller(request))

@@ -180,6 +180,9 @@ class Ban(models.Model):
 
     def clean(self) -> None:
         self.reason = clean_reason(self.reason)
+        # A form that lacks one of them says so itself.
+        if self.room_id is None or self.user_id is None:
+            return
         if self.room.kind == Room.Kind.DIRECT or self.room.memberships.filter(user=self.user, role="owner").exists():
             raise ValidationError("Neither the owner of a room nor somebody in a direct room can be banned.")
 

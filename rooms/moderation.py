@@ -106,11 +106,14 @@ def set_mute_step(membership: Membership, until: datetime | None, *, by: User) -
 
 
 def ban_step(ban: Ban, *, by: User) -> None:
-    """Write a ban, in the place of one that is there. Call it with the room's row locked."""
+    """Write a ban, in the place of one that is there. Call it with the room's row locked. Raises `ChatError`
+    `forbidden` for the room's owner."""
     room, user = ban.room, ban.user
+    membership = room.memberships.filter(user=user).first()
+    if membership is not None and membership.role == Role.OWNER:
+        raise ChatError(ErrorCode.FORBIDDEN, "The owner of a room cannot be banned from it.")
     room.bans.filter(user=user).delete()
     ban.save(force_insert=True)
-    membership = room.memberships.filter(user=user).first()
     if membership is None:
         record_access_change(user=user, room_id=room.pk, reason="banned")
     else:

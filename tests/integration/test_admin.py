@@ -183,6 +183,13 @@ def test_a_room_that_was_handed_over_meanwhile_is_renamed_with_its_new_owner(
     assert told is not None and (told.payload["name"], told.payload["owner"]) == ("New", "bob")
 
 
+@pytest.mark.parametrize("given", [{}, {"room": "1"}, {"user": "1"}])
+def test_a_ban_without_room_or_person_is_refused_at_the_field(admin: Client, given: dict[str, str]) -> None:
+    response = admin.post(reverse("admin:rooms_ban_add"), given)
+    assert response.status_code == 200
+    assert {"room", "user"} & set(response.context["adminform"].form.errors)
+
+
 def test_creating_and_renaming_a_room(admin: Client) -> None:
     """Like over REST: the owner is a member, the list and the room are told."""
     alice = make_person("alice")

@@ -214,6 +214,14 @@ def test_who_may_not_ban_whom(room: Room, people: dict[str, User], actor: str, v
     assert code_of(ban) == ErrorCode.FORBIDDEN and not Ban.objects.exists()
 
 
+def test_somebody_who_became_the_owner_meanwhile_is_not_banned(room: Room, people: dict[str, User]) -> None:
+    """The admin's form asked before the room was locked."""
+    ban = Ban(room=room, user=room.owner)
+    with pytest.raises(ChatError, match="owner"), transaction.atomic():
+        moderation.ban_step(ban, by=people["other"])
+    assert not Ban.objects.exists() and room.memberships.filter(user=room.owner).exists()
+
+
 @pytest.mark.parametrize("bad", [{"reason": "x" * 201}, {"reason": "a\nb"}, {"until": timezone.now() - HOUR}])
 def test_bad_bans_are_invalid(room: Room, people: dict[str, User], bad: Any) -> None:
     ban = partial(moderation.ban_person, room_id=room.pk, username="member", by=people["owner"])

@@ -16,6 +16,8 @@ from django.utils.crypto import salted_hmac
 MAX_USERNAME = 20
 # Letters and digits of any script; marks belong to the letters of many.
 ALLOWED_SIGNS = frozenset("_.-")
+# Letters and marks that nobody sees (of Unicode's Default_Ignorable_Code_Point): two ids would look the same.
+IGNORABLE = re.compile(r"[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\uffa0\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 # What people are called who were erased, followed by a number; nobody may sign up so.
 ERASED = "erased-"
 
@@ -35,6 +37,8 @@ def validate_username(username: str) -> None:
     """Raise `ValidationError` unless this is a user id: 1 to 20 letters or digits of any script, `_`, `.` and `-`."""
     if not 1 <= len(username) <= MAX_USERNAME:
         raise ValidationError(f"A user id has 1 to {MAX_USERNAME} characters.")
+    if IGNORABLE.search(username):
+        raise ValidationError("A user id has no invisible characters.")
     if not all(sign in ALLOWED_SIGNS or unicodedata.category(sign)[0] in "LNM" for sign in username):
         raise ValidationError("A user id has letters, digits, '_', '.' and '-' only.")
     # A mark belongs to what stands before it; alone it would sit on whatever the page shows there.

@@ -12,6 +12,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from accounts.errors import ChatError, ErrorCode
+from accounts.hashing import hashing
 from accounts.known import known_people
 from accounts.models import ERASED, AccessChange, Erasure, User, retired_key, username_key, validate_username
 from accounts.tokens import reset_tokens
@@ -27,11 +28,11 @@ ERASED_FIELDS = (
 )  # fmt: skip
 
 
-@transaction.atomic(durable=True)
 def register_user(*, username: str, password: str | None = None, **fields: Any) -> User:
     """Write a new person and the event of it. Without a password the account is for tokens only.
 
-    Raises `ChatError` `invalid` for an id or password that the rules refuse, `conflict` when the id is taken.
+    Raises `ChatError` `invalid` for an id or password that the rules refuse, `conflict` when the id is taken, and
+    `unavailable` while too many passwords are hashed.
     """
     user = User.named(username)
     for name, value in fields.items():
@@ -39,13 +40,20 @@ def register_user(*, username: str, password: str | None = None, **fields: Any) 
     _require_username(user.username)
     if password is not None:
         _require_password(password, user)
-    user.set_password(password)
+    # Ahead of the transaction: hashing takes a tenth of a second, in which no connection is held.
+    with hashing():
+        user.set_password(password)
+    _write_user(user)
+    return user
+
+
+@transaction.atomic(durable=True)
+def _write_user(user: User) -> None:
     try:
         with transaction.atomic():
             add_user_step(user)
     except IntegrityError:
         raise ChatError(ErrorCode.CONFLICT, "This user id is taken.") from None
-    return user
 
 
 @transaction.atomic(durable=True)

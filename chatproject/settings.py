@@ -91,7 +91,7 @@ ADMIN = _flag("ADMIN", "1")
 INSTALLED_APPS = [
     "daphne",
     "chatproject",  # before the admin, whose first page it extends
-    "django.contrib.admin",
+    "chatproject.admin_config.ChatAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -242,6 +242,7 @@ LIMITS = {
     # Of a person.
     "joins": _limit("LIMIT_JOINS", "60/60"),
     "rooms": _limit("LIMIT_ROOMS", "10/60"),
+    "renames": _limit("LIMIT_RENAMES", "10/60"),
     "reports": _limit("LIMIT_REPORTS", "10/3600"),
     "exports": _limit("LIMIT_EXPORTS", "5/3600"),
     # Of an e-mail address, for which somebody wants a new password.
@@ -250,6 +251,7 @@ LIMITS = {
     "sign_in_failures": _limit("LIMIT_SIGN_IN_FAILURES", "10/600"),
     # Of an address; the first also where TRUSTED_NETWORKS has it.
     "resets": _limit("LIMIT_RESETS", "20/3600"),
+    "sign_ins": _limit("LIMIT_SIGN_INS", "60/60"),
     "sign_ups": _limit("LIMIT_SIGN_UPS", "20/60"),
     "handshakes": _limit("LIMIT_HANDSHAKES", "50/1"),
 }

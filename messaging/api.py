@@ -16,6 +16,7 @@ from pydantic import Field
 from accounts.auth import authenticated, caller
 from accounts.bodies import Body
 from accounts.errors import ChatError, ErrorCode
+from accounts.hashing import release_connection
 from accounts.limits import require, require_here
 from events.envelope import time_text
 from events.schemas import Text
@@ -118,6 +119,7 @@ def post_message(request: HttpRequest, room_id: int, message: MessageIn) -> Stat
     checked = protocol.parse_send(message.dict(), room_id)
     require_here("messages", user.pk)
     _require_speaker(user.pk, room_id)
+    release_connection()  # Kafka may take its time
     cursor = async_to_sync(_send)(checked, user.pk, user.username)
     frame = protocol.message(
         room=room_id,
@@ -177,6 +179,7 @@ def put_read(request: HttpRequest, room_id: int, mark: ReadIn) -> Status[None]:
     """I have read the room up to this cursor; a mark never goes back."""
     user = caller(request)
     read_access(user.pk, room_id)
+    release_connection()  # storage may take its time
     async_to_sync(_mark_read)(user.pk, room_id, mark)
     return Status(204, None)
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+MAX_BEHIND = 10_000  # rooms that are remembered until Redis is back
 REST = 5.0  # seconds without Redis after it has failed
 
 
@@ -50,20 +51,33 @@ def newest_messages(
 
 
 class LastMessages:
-    """Redis may be away: what is stored stays stored, and the next message of a room brings its entry up to date."""
+    """Redis may be away: what is stored stays stored, and the next message of any room brings all entries up to
+    date."""
 
     def __init__(self, cache: VersionedCache) -> None:
         self._cache = cache
         self._rest_until = 0.0  # monotonic seconds; a Redis that hangs must not slow down storing
+        # Rooms whose entries could not be written: what stands there may have been deleted since.
+        self._behind: set[int] = set()
 
     def write(self, newest: Mapping[int, LastMessage]) -> None:
-        if not newest or monotonic() < self._rest_until:
+        if not newest:
+            return
+        if monotonic() < self._rest_until:
+            self._note_behind(newest)
             return
         try:
             self._cache.write(Entry(last_message_key(room), new.version, new.frame) for room, new in newest.items())
+            if self._behind:
+                self.rebuild(list(self._behind))
+                self._behind.clear()
         except RedisError as error:
             self._rest_until = monotonic() + REST
+            self._note_behind(newest)
             logger.warning("The last messages of %d rooms are not in Redis: %s", len(newest), error)
+
+    def _note_behind(self, rooms: Iterable[int]) -> None:
+        self._behind.update(rooms if len(self._behind) < MAX_BEHIND else ())
 
     def rebuild(self, rooms: Sequence[int]) -> None:
         """Write the entries of these rooms anew from their rows. Raises `redis.RedisError`."""

@@ -169,6 +169,7 @@ def get_room(request: HttpRequest, room_id: int) -> RoomOut:
 @router.patch("/rooms/{int:room_id}", response=RoomOut)
 def rename_room(request: HttpRequest, room_id: int, room: RoomName) -> RoomOut:
     """Rename a room: its owner and moderators may."""
+    require("renames", caller(request).pk)
     services.rename_room(room_id=room_id, name=room.name, by=caller(request))
     return _one_room(request, room_id)
 

@@ -9,12 +9,13 @@ from django.db import models
 from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Greatest, Now
 
-from accounts.models import User
+from accounts.models import IGNORABLE, User
 
 MAX_NAME = 80
 MAX_REASON = 200
 # Invisible, and needed: Persian and Indian scripts, and many emoji, are joined and parted by them.
 JOINERS = "\u200c\u200d"
+BLANK = "\u2800"  # of Braille: a letter without a dot
 # Unicode's categories of what nobody sees (controls, the directions that forge a name) and of line ends.
 HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
@@ -24,7 +25,8 @@ def clean_name(name: str) -> str:
     name = name.strip()
     if not 1 <= len(name) <= MAX_NAME:
         raise ValidationError(f"A room's name has 1 to {MAX_NAME} characters.")
-    seen = [sign for sign in name if sign not in JOINERS]
+    # Emoji need some of the ignorable ones, but a name has to have something else.
+    seen = [sign for sign in name if sign not in JOINERS and sign != BLANK and not IGNORABLE.match(sign)]
     if not seen or any(unicodedata.category(sign) in HIDDEN for sign in seen):
         raise ValidationError("A room's name has visible characters only.")
     return name

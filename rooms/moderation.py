@@ -85,6 +85,8 @@ def set_role_step(membership: Membership, role: str, *, by: User) -> None:
         return
     if membership.role == Role.OWNER:
         raise ChatError(ErrorCode.CONFLICT, "A room keeps its owner: hand it over by making somebody else the owner.")
+    if role == Role.OWNER and not membership.user.is_active:
+        raise ChatError(ErrorCode.CONFLICT, "That person's account is deactivated.")
     if role == Role.OWNER:
         _hand_over(membership)
         _record(Action.HAND_OVER, membership, by)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import AsyncMock
@@ -24,7 +25,7 @@ from messaging.cursor import Cursor
 from messaging.database import in_database
 from messaging.editing import change_message, find_target
 from messaging.frames import frame_of_missed, frame_of_row
-from messaging.last_message import LastMessages, newest_messages
+from messaging.last_message import LastMessage, LastMessages, newest_messages
 from messaging.models import Message
 from messaging.protocol import ChangeFrame, SendFrame
 from messaging.sending import send_message
@@ -383,4 +384,25 @@ def test_the_room_list_s_last_message_follows_its_changes(log: Log, alice: User,
     log.say(bob, "fourth")
     log.store()
     assert last()["text"] == "fourth"
+    figures.close()
+
+
+def test_what_redis_missed_is_made_good_when_it_is_back(log: Log, bob: User, monkeypatch: pytest.MonkeyPatch):
+    """A deleted text must not stand in the room list until somebody speaks in that room again."""
+    cache = VersionedCache(settings.REDIS_URL, **settings.REDIS_OPTIONS)
+    figures = RoomFigures(settings.REDIS_URL, **settings.REDIS_OPTIONS)
+    with Redis.from_url(settings.REDIS_URL) as redis:
+        redis.delete(last_message_key(log.room.pk))
+    last_messages = LastMessages(cache)
+    log.storage.on_stored = lambda *stored: last_messages.write(newest_messages(*stored))
+    said = log.say(bob, "a secret")
+    log.store()
+    last_messages._rest_until = monotonic() + 60  # as after a call that failed
+    log.delete(said, bob)
+    log.store()
+    assert figures.read([log.room.pk])[log.room.pk].last_message["text"] == "a secret"  # type: ignore[index]
+    last_messages._rest_until = 0.0
+    elsewhere = LastMessage(1, 1, {"text": "in another room"})
+    last_messages.write({2**40: elsewhere})
+    assert "text" not in (figures.read([log.room.pk])[log.room.pk].last_message or {})
     figures.close()

@@ -211,6 +211,16 @@ def user() -> Iterator[int]:
         store.delete(key_of(user))
 
 
+async def test_a_socket_that_a_renewal_brings_along_takes_one_place(user: int) -> None:
+    """Renewals run beside: one may reach Redis before the socket itself has asked for its place."""
+    async with sockets(most=2) as here:
+        assert await here.open_socket(user, "a")
+        with redis.Redis.from_url(settings.REDIS_URL) as store:
+            store.zadd(key_of(user), {"b": 2**52})
+        assert await here.open_socket(user, "b")
+        assert not await here.open_socket(user, "c")
+
+
 async def test_a_person_has_so_many_sockets_on_all_servers_together(user: int) -> None:
     async with sockets(most=3) as here, sockets(most=3) as there:
         opened = [await server.open_socket(user, name) for server, name in ((here, "a"), (here, "b"), (there, "c"))]

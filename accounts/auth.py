@@ -12,11 +12,11 @@ from ninja.security import APIKeyCookie, HttpBearer
 from ninja.utils import check_csrf
 
 from accounts.errors import ChatError, ErrorCode
-from accounts.hashing import hashing
 from accounts.known import known_people
 from accounts.limits import give_back, network_of, require, require_address, require_here
 from accounts.models import User, username_key
 from accounts.tokens import InvalidToken, read_token
+from accounts.turns import hashing
 
 
 class SessionCookie(APIKeyCookie):
@@ -97,7 +97,7 @@ def check_credentials(request: HttpRequest, username: str, password: str) -> Use
     knows its password is told.
     """
     with counted_attempt(request, username):
-        user = _find(username)
+        user = User.objects.find(username)
         with hashing():
             is_right = user is not None and user.check_password(password)
             if user is None:
@@ -120,20 +120,14 @@ def confirm_password(request: HttpRequest, user: User, password: str) -> None:
             raise ChatError(ErrorCode.FORBIDDEN, "The password is wrong.")
 
 
-def _find(username: str) -> User | None:
-    try:
-        return User.objects.get_by_natural_key(username)
-    except User.DoesNotExist:
-        return None
-
-
 @contextmanager
 def counted_attempt(request: HttpRequest, username: str) -> Iterator[None]:
     """Count an attempt from its start until it succeeds, so that many at once are no way around the limit. Raises
     `ChatError` `rate_limited`."""
+    address = request.META.get("REMOTE_ADDR", "")
     # Whoever tries one id after the other is not stopped by what each id allows.
-    require_address("sign_ins", request.META.get("REMOTE_ADDR", ""))
-    who = f"{network_of(request.META.get('REMOTE_ADDR', ''))}:{username_key(username)[:80]}"
+    require_address("sign_ins", address)
+    who = f"{network_of(address)}:{username_key(username)[:80]}"
     require("sign_in_failures", who)
     yield
     give_back("sign_in_failures", who)

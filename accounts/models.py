@@ -68,6 +68,13 @@ class UserManager(BaseUserManager["User"]):
             raise User.DoesNotExist
         return self.get(username_key=key)
 
+    def find(self, username: str) -> "User | None":
+        """The person with this id, without regard to case."""
+        try:
+            return self.get_by_natural_key(username)
+        except User.DoesNotExist:
+            return None
+
     def create_user(self, username: str, password: str | None = None, **fields: Any) -> "User":
         # The services import this module.
         from accounts.services import register_user

@@ -35,6 +35,7 @@ def request_reset(*, email: str, client: str, origin: str) -> None:
     require("resets", network_of(client))
     # The address itself is nobody's business in Redis. Who uses these up for somebody else has made that person's mails
     # be sent.
+    # In the form in which the database compares addresses, where the dotless i is an I.
     digest = salted_hmac("accounts.reset", email.upper().casefold(), algorithm="sha256").hexdigest()
     require("reset_mails", digest)
     postman.post(partial(_mails, email, origin))

@@ -12,10 +12,10 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from accounts.errors import ChatError, ErrorCode
-from accounts.hashing import hashing
 from accounts.known import known_people
 from accounts.models import ERASED, AccessChange, Erasure, User, retired_key, username_key, validate_username
 from accounts.tokens import reset_tokens
+from accounts.turns import hashing
 from events.envelope import time_text
 from events.schemas import EventType
 from events.topics import Topic

@@ -11,18 +11,16 @@ from django.conf import settings
 from django.contrib import admin
 from django.core.cache import cache
 from django.db import DatabaseError, InterfaceError
-from django.db.models import Count, Min, Q
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.response import TemplateResponse
 from django.urls import path
-from django.utils import timezone
 from redis.exceptions import RedisError
 
 from events.consumer import GROUP
 from events.models import ConsumedOffset, DeadLetterDecision
 from events.topics import TOPICS, Topic
 from messaging.live import read_live
-from outbox.models import PENDING, OutboxEvent
+from outbox.rows import measure_pending
 from rooms.models import Room
 
 logger = logging.getLogger(__name__)
@@ -79,12 +77,8 @@ def read_figures() -> Figures:
 
 
 def _rows() -> Figures:
-    outbox = OutboxEvent.objects.filter(PENDING).aggregate(
-        pending=Count("pk"), dead=Count("pk", filter=Q(dead_at__isnull=False)), oldest=Min("created_at")
-    )
-    age = (timezone.now() - outbox["oldest"]).total_seconds() if outbox["oldest"] else 0.0
-    pending, dead = outbox["pending"], outbox["dead"]
-    return {"outbox_pending": pending, "outbox_dead": dead, "outbox_oldest": round(age, 1),
+    pending, dead, oldest = measure_pending()
+    return {"outbox_pending": pending, "outbox_dead": dead, "outbox_oldest": round(oldest, 1),
             "rooms": Room.objects.count()}  # fmt: skip
 
 

@@ -16,8 +16,8 @@ from pydantic import Field
 from accounts.auth import authenticated, caller
 from accounts.bodies import Body
 from accounts.errors import ChatError, ErrorCode
-from accounts.hashing import release_connection
 from accounts.limits import require, require_here
+from accounts.turns import release_connection
 from events.envelope import time_text
 from events.schemas import Text
 from kafka_layer import LayerError
@@ -152,8 +152,9 @@ class ReportPage(Schema):
 @router.post("/rooms/{int:room_id}/messages/{uuid:message}/report", response={204: None})
 def report_message(request: HttpRequest, room_id: int, message: UUID, report: NewReport) -> Status[None]:
     """Tell those who lead the room, and the operator, of a message; once a person and message."""
-    require("reports", caller(request).pk)
-    reports.report_message(room_id=room_id, message=message, by=caller(request), reason=report.reason)
+    user = caller(request)
+    require("reports", user.pk)
+    reports.report_message(room_id=room_id, message=message, by=user, reason=report.reason)
     return Status(204, None)
 
 

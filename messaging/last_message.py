@@ -77,7 +77,8 @@ class LastMessages:
             logger.warning("The last messages of %d rooms are not in Redis: %s", len(newest), error)
 
     def _note_behind(self, rooms: Iterable[int]) -> None:
-        self._behind.update(rooms if len(self._behind) < MAX_BEHIND else ())
+        if len(self._behind) < MAX_BEHIND:
+            self._behind.update(rooms)
 
     def rebuild(self, rooms: Sequence[int]) -> None:
         """Write the entries of these rooms anew from their rows. Raises `redis.RedisError`."""

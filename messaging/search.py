@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from threading import BoundedSemaphore
 
 from django.db import OperationalError, connection, transaction
 from django.db.backends.utils import CursorWrapper
@@ -11,6 +10,7 @@ from django.db.models import Max
 from psycopg.errors import QueryCanceled
 
 from accounts.errors import ChatError, ErrorCode
+from accounts.turns import Turns
 from messaging.models import Message
 from messaging.words import PUBLIC, Query, parse_query, place_of
 from rooms.models import Block, Room, RoomQuerySet
@@ -18,8 +18,8 @@ from rooms.models import Block, Room, RoomQuerySet
 MAX_QUERY = 200  # characters
 TIME_LIMIT = 2000  # milliseconds
 MAX_PLACES = 1000
-# Searches at the same time in this process.
-PLACES = BoundedSemaphore(2)
+# Of the pool's connections searches take a few, whoever searches.
+SEARCHING = Turns(2, patience=TIME_LIMIT / 1000, refusal="Too many people search at the moment.", retry_after=2)
 # So many of the newest rows are looked through before the index is asked: a word that many messages hold is found there
 # at once, and the index would first collect all of them.
 RECENT = 10_000
@@ -47,7 +47,7 @@ def search_messages(user: int, query: Query, *, room: int | None, after: int | N
         .saying(query, places=_places(readable) if room is None else [place_of(room)])
         .order_by("-pk")
     )
-    with _a_place(), _time_limit() as cursor:
+    with SEARCHING.take(), _time_limit() as cursor:
         end = after if after is not None else 1 + (Message.objects.aggregate(newest=Max("pk"))["newest"] or 0)
         rows = list(found.filter(pk__lt=end, pk__gte=end - RECENT)[: limit + 1])
         if len(rows) <= limit:
@@ -71,17 +71,6 @@ def checked_query(text: str) -> Query:
     if longest < 2 and not query.phrases:
         raise ChatError(ErrorCode.INVALID, "q needs a word of at least two letters or digits.")
     return query
-
-
-@contextmanager
-def _a_place() -> Iterator[None]:
-    """Of the pool's connections searches take a few, whoever searches."""
-    if not PLACES.acquire(timeout=TIME_LIMIT / 1000):
-        raise ChatError(ErrorCode.UNAVAILABLE, "Too many people search at the moment.", retry_after=2)
-    try:
-        yield
-    finally:
-        PLACES.release()
 
 
 @contextmanager

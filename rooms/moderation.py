@@ -85,8 +85,6 @@ def set_role_step(membership: Membership, role: str, *, by: User) -> None:
         return
     if membership.role == Role.OWNER:
         raise ChatError(ErrorCode.CONFLICT, "A room keeps its owner: hand it over by making somebody else the owner.")
-    if role == Role.OWNER and not membership.user.is_active:
-        raise ChatError(ErrorCode.CONFLICT, "That person's account is deactivated.")
     if role == Role.OWNER:
         _hand_over(membership)
         _record(Action.HAND_OVER, membership, by)
@@ -138,6 +136,9 @@ def forget_bans_step(user: User) -> None:
 
 
 def _hand_over(membership: Membership) -> None:
+    """Raises `ChatError` `conflict`."""
+    if not membership.user.is_active:
+        raise ChatError(ErrorCode.CONFLICT, "That person's account is deactivated.")
     room, former = membership.room, membership.room.memberships.select_related("user").get(role=Role.OWNER)
     # First the former owner: one owner a room is a constraint that is checked at once.
     former.role, membership.role, membership.muted_until = Role.MODERATOR, Role.OWNER, None

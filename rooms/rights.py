@@ -70,10 +70,10 @@ def require_not_banned(room: int, user: int) -> None:
 
 def find_person(username: str) -> User:
     """Raises `ChatError` `not_found`."""
-    try:
-        return User.objects.get_by_natural_key(username)
-    except User.DoesNotExist:
-        raise ChatError(ErrorCode.NOT_FOUND, "There is no such person.") from None
+    person = User.objects.find(username)
+    if person is None:
+        raise ChatError(ErrorCode.NOT_FOUND, "There is no such person.")
+    return person
 
 
 def find_member(room: Room, username: str) -> Membership:

@@ -20,11 +20,6 @@ from tests.integration.people_support import PASSWORD, at_once, events_of, make_
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-@pytest.fixture(autouse=True)
-def _fast_passwords(settings: object) -> None:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # type: ignore[attr-defined]
-
-
 def changes_of(user: User) -> list[tuple[int | None, str]]:
     return list(AccessChange.objects.filter(user_id=user.pk).order_by("pk").values_list("room_id", "reason"))
 

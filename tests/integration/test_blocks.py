@@ -1,7 +1,6 @@
 """Block lists: what blocked people say is hidden from one person, and from nobody else."""
 
 from functools import partial
-from typing import Any
 
 import pytest
 from django.conf import settings as project
@@ -22,21 +21,6 @@ from tests.integration.people_support import Door, at_once, make_person, refused
 from tests.integration.test_rooms_services import changes_of, code_of, make_room
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def _fast_passwords(settings: Any) -> None:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-
-
-@pytest.fixture
-def alice() -> User:
-    return make_person("alice")
-
-
-@pytest.fixture
-def bob() -> User:
-    return make_person("bob")
 
 
 def test_blocking_is_told_once_and_may_be_repeated(alice: User, bob: User) -> None:

@@ -87,16 +87,6 @@ class Log:
 
 
 @pytest.fixture
-def alice() -> User:
-    return make_person("alice")
-
-
-@pytest.fixture
-def bob() -> User:
-    return make_person("bob")
-
-
-@pytest.fixture
 def log(alice: User, bob: User) -> Log:
     """Of Alice's room, where Bob is a member."""
     room = create_room(owner=alice, name="Lobby", kind="public")

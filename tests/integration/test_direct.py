@@ -1,7 +1,6 @@
 """Direct rooms: one for each two people, and nobody's alone."""
 
 from functools import partial
-from typing import Any
 
 import pytest
 from django.db import connection
@@ -20,21 +19,6 @@ from tests.integration.people_support import Door, at_once, make_person, refused
 from tests.integration.test_rooms_services import changes_of, code_of, members_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def _fast_passwords(settings: Any) -> None:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-
-
-@pytest.fixture
-def alice() -> User:
-    return make_person("alice")
-
-
-@pytest.fixture
-def bob() -> User:
-    return make_person("bob")
 
 
 def test_two_people_have_one_direct_room_whoever_opens_it(alice: User, bob: User) -> None:

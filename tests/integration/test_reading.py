@@ -27,16 +27,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def alice() -> User:
-    return make_person("alice")
-
-
-@pytest.fixture
-def bob() -> User:
-    return make_person("bob")
-
-
-@pytest.fixture
 def room(alice: User, bob: User) -> Room:
     room = create_room(owner=alice, name="Room", kind="public")
     join_room(room_id=room.pk, user=bob)

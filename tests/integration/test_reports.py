@@ -21,21 +21,6 @@ from tests.integration.test_rooms_services import make_room
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-@pytest.fixture(autouse=True)
-def _fast_passwords(settings: Any) -> None:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-
-
-@pytest.fixture
-def alice() -> User:
-    return make_person("alice")
-
-
-@pytest.fixture
-def bob() -> User:
-    return make_person("bob")
-
-
 @pytest.fixture
 def room(alice: User, bob: User) -> Room:
     """Alice's, where she has said two things and Bob is a member."""

@@ -21,21 +21,6 @@ from tests.integration.people_support import Door, make_person, refused
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-@pytest.fixture(autouse=True)
-def _fast_passwords(settings: Any) -> None:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-
-
-@pytest.fixture
-def alice() -> User:
-    return make_person("alice")
-
-
-@pytest.fixture
-def bob() -> User:
-    return make_person("bob")
-
-
 @pytest.fixture
 def store() -> "Iterator[redis.Redis]":
     """Redis, empty of rooms before and after."""

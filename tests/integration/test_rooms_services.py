@@ -19,21 +19,6 @@ from tests.integration.people_support import at_once, events_of, make_person, ty
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-@pytest.fixture(autouse=True)
-def _fast_passwords(settings: Any) -> None:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-
-
-@pytest.fixture
-def alice() -> User:
-    return make_person("alice")
-
-
-@pytest.fixture
-def bob() -> User:
-    return make_person("bob")
-
-
 def make_room(owner: User, *members: User, kind: str = "public", name: str = "Lobby") -> Room:
     room = services.create_room(owner=owner, name=name, kind=kind)
     for member in members:

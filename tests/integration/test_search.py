@@ -18,16 +18,6 @@ from tests.integration.test_changes import Log
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-@pytest.fixture(autouse=True)
-def _fast_passwords(settings: Any) -> None:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-
-
-@pytest.fixture
-def alice() -> User:
-    return make_person("alice")
-
-
 @pytest.fixture
 def log(alice: User) -> Log:
     return Log(create_room(owner=alice, name="Room", kind="public"))

@@ -49,7 +49,7 @@ def _find(name: str) -> User:
     begun = Erasure.objects.select_related("user").filter(username=name).first()
     if begun is not None:
         return begun.user
-    try:
-        return User.objects.get_by_natural_key(name)
-    except User.DoesNotExist:
-        raise CommandError("There is no such person.") from None
+    user = User.objects.find(name)
+    if user is None:
+        raise CommandError("There is no such person.")
+    return user

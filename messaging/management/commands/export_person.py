@@ -20,10 +20,9 @@ class Command(BaseCommand):
         parser.add_argument("--to", type=Path, required=True, help="made readable for you alone")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        try:
-            user = User.objects.get_by_natural_key(options["name"])
-        except User.DoesNotExist:
-            raise CommandError("There is no such person.") from None
+        user = User.objects.find(options["name"])
+        if user is None:
+            raise CommandError("There is no such person.")
         descriptor = os.open(options["to"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         if stat.S_ISREG(os.fstat(descriptor).st_mode):
             # A file that was there before keeps its mode otherwise.

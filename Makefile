@@ -3,6 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8000
 WEB ?= 1
+SERVER ?= daphne
 
 .DEFAULT_GOAL := help
 .PHONY: help run test lint types audit load bench wheel soak cluster clean
@@ -11,7 +12,7 @@ help: ## show this
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
 
 run: $(VENV)/installed ## start the services and the chat; Ctrl-C ends all
-	@$(BIN)/python manage.py run --port $(PORT) --web $(WEB)
+	@$(BIN)/python manage.py run --port $(PORT) --web $(WEB) --server $(SERVER)
 
 test: $(VENV)/installed ## the whole suite
 	@$(BIN)/python -m tests

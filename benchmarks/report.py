@@ -31,11 +31,11 @@ def cpu_model() -> str:
     return models[0] if models else platform.machine()
 
 
-def write_between_markers(name: str, text: str) -> None:
-    """Replace what stands between `<!-- name -->` and `<!-- end of name -->` in the README."""
+def write_between_markers(name: str, text: str, *, path: Path = README) -> None:
+    """Replace what stands between `<!-- name -->` and `<!-- end of name -->` in a document."""
     start, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
-    before, found, rest = README.read_text().partition(start)
+    before, found, rest = path.read_text().partition(start)
     _, found_end, after = rest.partition(end)
     if not found or not found_end:
-        raise SystemExit(f"{README} needs the lines {start} and {end}.")
-    README.write_text(f"{before}{start}\n{text}\n{end}{after}")
+        raise SystemExit(f"{path} needs the lines {start} and {end}.")
+    path.write_text(f"{before}{start}\n{text}\n{end}{after}")

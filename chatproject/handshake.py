@@ -9,8 +9,11 @@ from typing import Any
 from asgiref.typing import ASGIReceiveCallable, ASGISendCallable
 from channels.auth import get_user
 from django.conf import settings
+from django.contrib.sessions.backends.base import SessionBase
 from django.db import InterfaceError, OperationalError
+from django.http.cookie import parse_cookie
 from django.http.request import split_domain_port, validate_host
+from django.utils.module_loading import import_string
 
 from accounts.auth import expiry_of, user_for_token
 from accounts.errors import ChatError, ErrorCode
@@ -51,8 +54,13 @@ class Handshake:
             logger.info("A handshake from the origin %.100r was refused.", headers.get(b"origin"))
             await send({"type": "websocket.close", "code": 4001, "reason": None})
             return
+        # Channels' own middleware would look at the session again with each frame that is sent.
+        session = _session_of(headers)
         try:
-            user = await in_database(user_for_token)(token) if token is not None else await get_user(scope)
+            if token is not None:
+                user = await in_database(user_for_token)(token)
+            else:
+                user = await get_user({**scope, "session": session})
         except ChatError as error:
             user, scope = None, {**scope, "refusal": error}
         except (OperationalError, InterfaceError) as error:
@@ -60,7 +68,7 @@ class Handshake:
             away = ChatError(ErrorCode.UNAVAILABLE, "The database cannot answer now; try again.")
             user, scope = None, {**scope, "refusal": away}
         person = user if user is not None and user.is_authenticated else None
-        session_key = None if token is not None else scope["session"].session_key
+        session_key = None if token is not None else session.session_key
         expires = None if token is None or person is None else expiry_of(token)
         await self.inner({**scope, "user": person, "session_key": session_key, "expires": expires}, receive, send)
 
@@ -98,6 +106,13 @@ async def _refuse(scope: Scope, send: ASGISendCallable, problem: ChatError) -> N
     status = problem.code.http_status
     await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
     await send({"type": "websocket.http.response.body", "body": problem.detail.encode(), "more_body": False})
+
+
+def _session_of(headers: dict[bytes, bytes]) -> SessionBase:
+    """Not read yet; an empty one where there is no cookie."""
+    cookies = parse_cookie(headers.get(b"cookie", b"").decode("latin-1"))
+    store: type[SessionBase] = import_string(f"{settings.SESSION_ENGINE}.SessionStore")
+    return store(cookies.get(settings.SESSION_COOKIE_NAME))
 
 
 def _bearer_token(headers: dict[bytes, bytes]) -> str | None:

@@ -27,7 +27,8 @@ class Record:
 
     # There may be a hundred thousand of these in a process: what is rarely asked for is made when it is.
     __slots__ = (
-        "_codec", "_flat", "_headers", "_message", "arrived", "group", "id", "position", "timestamp_ms", "value"
+        "_codec", "_flat", "_headers", "_message", "_rendering", "arrived", "group", "id", "position", "timestamp_ms",
+        "value",
     )  # fmt: skip
 
     def __init__(
@@ -51,6 +52,7 @@ class Record:
         self._codec = codec
         self._message: Mapping[str, Any] | None = None
         self._flat: dict[str, Any] | None = None  # the message, when nothing in it could be changed but itself
+        self._rendering: tuple[Callable[[Record], Any], Any] | None = None
 
     @property
     def headers(self) -> dict[str, bytes]:
@@ -74,6 +76,15 @@ class Record:
         if all(type(value) in UNCHANGEABLE for value in message.values()):
             self._flat = message.copy()
         return message
+
+    def render(self, function: Callable[["Record"], T]) -> T:
+        """`function(record)`, called once while nothing else is rendered of it, and kept as long as the record: members
+        of a busy group stand at many places, and their batches hold the same records.
+        """
+        if self._rendering is None or self._rendering[0] != function:
+            self._rendering = function, function(self)
+        rendering: T = self._rendering[1]
+        return rendering
 
     def __repr__(self) -> str:
         return f"<Record {self.group} {self.position} id={self.id}>"

@@ -5,8 +5,7 @@ from typing import Any
 
 import orjson
 
-from loadtest.cursor import place_of
-from loadtest.roomlog import Batch, RoomLog, Shown
+from loadtest.roomlog import Batch, RoomLog
 
 # One JSON object of the protocol.
 Frame = dict[str, Any]
@@ -67,8 +66,10 @@ class FrameReader:
 
     def _batch(self, frames: list[Frame]) -> Batch:
         # A message that was edited or deleted since shows no text of the plan.
-        shown = [Shown(f["sender"], str(f.get("text")), place_of(f["cursor"])) for f in frames]
-        return Batch(self._logs[frames[0]["room"]], shown, frames[-1]["cursor"])
+        log = self._logs[frames[0]["room"]]
+        return Batch(
+            log, [log.look(f["sender"], str(f.get("text")), f["cursor"]) for f in frames], frames[-1]["cursor"]
+        )
 
 
 def _objects(payload: bytes) -> list[Frame]:

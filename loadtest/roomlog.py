@@ -9,19 +9,24 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from operator import lt
 from typing import NamedTuple
 
-from loadtest.cursor import Place
+from loadtest.cursor import Place, place_of
 from loadtest.latencies import TICK
 from loadtest.plan import Key, Plan
 
 
 class Shown(NamedTuple):
-    """A message as a frame shows it."""
+    """A message as it was first seen in its room. `key` is None for what nobody of this plan said, or not so; `agrees`:
+    everybody saw it at this place; `due`: its intended send time in ticks, None when its latency does not count."""
 
     sender: str
     text: str
     place: Place
+    key: Key | None
+    agrees: bool
+    due: int | None
 
 
 @dataclass
@@ -61,21 +66,19 @@ class Batch:
         self.log = log
         self.cursor = cursor
         self.places = tuple(message.place for message in shown)
-        # None: nobody of this plan said so.
-        self.keys = tuple(log.identify(message) for message in shown)
+        self.keys = tuple(message.key for message in shown)
         self.size = len(shown)
         self.first, self.last = self.places[0], self.places[-1]
         # Nothing is wrong with it in itself; a receiver needs to look only at its first and last place.
         self.clean = (
-            None not in self.keys
+            all(message.agrees for message in shown)
             and len(set(self.keys)) == self.size
-            and all(before < after for before, after in pairwise(self.places))
-            and all(log.agrees(key, place) for key, place in zip(self.keys, self.places, strict=True))
+            and all(map(lt, self.places, self.places[1:]))
         )
         # Receivers that took it whole.
         self.taken = 0
         # Intended send times, in ticks, of the messages whose latencies count.
-        self.due = log.due(self.keys)
+        self.due = tuple(message.due for message in shown if message.due is not None)
         # For the counting of latencies: receivers that were shown it in the newest tick.
         self.tick = self.pending = 0
 
@@ -90,28 +93,38 @@ class RoomLog:
         self._expected = sum(plan.count(user) for user in self._members)
         self.record = RoomRecord()
         self.newest: Place = 0
+        # Cursor → the message that was seen there first. A server that is behind shows the same messages in frames that
+        # all begin and end elsewhere.
+        self._shown: dict[str, Shown] = {}
 
     @property
     def is_complete(self) -> bool:
         """Whether every message of the plan has been acknowledged or seen here."""
         return len(self.record.places) >= self._expected
 
-    def identify(self, shown: Shown) -> Key | None:
+    def look(self, sender: str, text: str, cursor: str) -> Shown:
+        """A message that somebody was shown. Raises `ValueError` for what is no cursor."""
+        known = self._shown.get(cursor)
+        if known is not None and known.text == text and known.sender == sender:
+            return known
+        place, key = place_of(cursor), self._identify(sender, text)
+        agrees = key is not None and self.agrees(key, place)
+        sent_at = -1.0 if key is None else self._plan.sent_at(key)
+        due = int(sent_at / TICK) if sent_at >= self._plan.steady_from else None
+        shown = Shown(sender, text, place, key, agrees, due)
+        self._shown.setdefault(cursor, shown)
+        return shown
+
+    def _identify(self, sender: str, text: str) -> Key | None:
         """Which message of the plan this is, said in this room by whom it should be; None for anything else."""
-        key = self._plan.read(shown.text)
-        known = key is not None and key.sender in self._members and self._names[key.sender] == shown.sender
+        key = self._plan.read(text)
+        known = key is not None and key.sender in self._members and self._names[key.sender] == sender
         return key if known else None
 
-    def agrees(self, key: Key | None, place: Place) -> bool:
+    def agrees(self, key: Key, place: Place) -> bool:
         """Whether all who know of the message saw it at this place; the first one tells where it stands."""
-        if key is None:
-            return False
         self.newest = max(self.newest, place)
         return self.record.places.setdefault(key, place) == place
-
-    def due(self, keys: Sequence[Key | None]) -> tuple[int, ...]:
-        times = (self._plan.sent_at(key) for key in keys if key is not None)
-        return tuple(int(time / TICK) for time in times if time >= self._plan.steady_from)
 
     def fold(self, batch: Batch) -> None:
         """Note the steps within a batch, for each receiver that took it whole."""

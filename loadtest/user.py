@@ -152,7 +152,9 @@ class VirtualUser:
         except ValueError:
             world.outcome.errors["a frame that the protocol does not know"] += 1
             return
-        self._heard = world.now()
+        self._heard = now = world.now()
+        if now >= world.schedule.next_at:
+            world.schedule.say_due(now)
         for item in items:
             if isinstance(item, Batch):
                 self._messages(item)

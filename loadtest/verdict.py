@@ -49,9 +49,19 @@ def violations(plan: Plan, outcome: Outcome, limits: Limits) -> list[str]:
     return found
 
 
+def is_late(outcome: Outcome, limits: Limits) -> bool:
+    """Whether the generator put less load on than was planned."""
+    return late_share(outcome) > limits.late
+
+
+def late_share(outcome: Outcome) -> float:
+    """Percent of the sends that the generator itself made late."""
+    return 100 * outcome.late / max(1, outcome.sent)
+
+
 def weaknesses(outcome: Outcome, limits: Limits) -> list[str]:
     """Why this generator, and not the server, was the limit; the figures of such a run say nothing about the server."""
-    late = 100 * outcome.late / max(1, outcome.sent)
+    late = late_share(outcome)
     lag = outcome.lag.at(99) * 1000
     cpu = 100 * outcome.busiest
     found = [

@@ -5,7 +5,6 @@ import gc
 import resource
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from heapq import heapify, heappop, heapreplace
 from itertools import count
 from time import process_time
 from typing import Any
@@ -14,9 +13,10 @@ from loadtest.creations import Creations
 from loadtest.frames import FrameReader
 from loadtest.latencies import Latencies
 from loadtest.outcome import Outcome
-from loadtest.plan import Key, Plan, Role, Seat
+from loadtest.plan import Plan, Role, Seat
 from loadtest.progress import Progress
 from loadtest.roomlog import RoomLog
+from loadtest.schedule import Schedule
 from loadtest.user import VirtualUser
 from loadtest.watch import Watch
 from loadtest.world import World
@@ -64,10 +64,14 @@ class Worker:
         numbers = {seat.room: logs[plan.room_of(seat.user)] for seat in share.seats}
         self._share = share
         self._show = show
-        self._world = World(plan, share.urls, zero, logs, FrameReader(numbers), Outcome())
+        schedule = Schedule(plan, [seat.user for seat in share.seats], lambda key: self._users[key.sender].say(key))
+        self._world = World(plan, share.urls, zero, logs, FrameReader(numbers), schedule, Outcome())
         self._watch = Watch()
-        # User of the plan → its virtual user at present.
-        self._users: dict[int, VirtualUser] = {}
+        # User of the plan → its virtual user at present; one who comes and goes has none while away.
+        roles = {seat: plan.role_of(seat.user) for seat in share.seats}
+        self._users = {
+            seat.user: VirtualUser(self._world, seat, role) for seat, role in roles.items() if role is not Role.COMER
+        }
         self._lives: set[asyncio.Task[None]] = set()
         # Owner of all tasks; made by `run`.
         self._group: asyncio.TaskGroup
@@ -96,28 +100,17 @@ class Worker:
         async with asyncio.TaskGroup() as comers:
             for seat in sorted(self._share.seats):
                 await self._until(self._share.plan.joins_at(seat.user))
-                role = self._share.plan.role_of(seat.user)
-                if role is Role.COMER:
-                    comers.create_task(self._come_and_go(seat))
-                else:
-                    self._users[seat.user] = VirtualUser(self._world, seat, role)
+                if seat.user in self._users:
                     self._start(self._users[seat.user].live())
+                else:
+                    comers.create_task(self._come_and_go(seat))
 
     async def _talk(self) -> None:
         """Say everything at its time."""
-        plan = self._share.plan
-        firsts = (Key(seat.user, 0) for seat in self._share.seats if plan.count(seat.user))
-        due = [(plan.sent_at(key), key) for key in firsts]
-        heapify(due)
-        while due:
-            time, key = due[0]
-            await self._until(time)
-            self._users[key.sender].say(key)
-            following = Key(key.sender, key.n + 1)
-            if following.n < plan.count(key.sender):
-                heapreplace(due, (plan.sent_at(following), following))
-            else:
-                heappop(due)
+        schedule = self._world.schedule
+        while schedule:
+            await self._until(schedule.next_at)
+            schedule.say_due(self._world.now())
 
     async def _cut(self) -> None:
         """The storm."""

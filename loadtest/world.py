@@ -10,6 +10,7 @@ from loadtest.latencies import TICK
 from loadtest.outcome import Outcome
 from loadtest.plan import Plan
 from loadtest.roomlog import RoomLog
+from loadtest.schedule import Schedule
 
 
 @dataclass
@@ -22,6 +23,7 @@ class World:
     zero: float
     logs: dict[int, RoomLog]
     reader: FrameReader
+    schedule: Schedule
     outcome: Outcome
     deliveries: Deliveries = field(default_factory=Deliveries)
     # Plan's time of the newest receipt.

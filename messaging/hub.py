@@ -20,6 +20,7 @@ from messaging.database import in_database
 from messaging.drain import drain_on_signals
 from messaging.live import LiveFigures
 from messaging.log import RoomLog
+from messaging.loop_lag import watch_loop
 from messaging.open_sockets import OpenSockets
 from messaging.reading import ReadMarks
 from messaging.render import Renderer
@@ -86,6 +87,7 @@ class Hub:
                 asyncio.create_task(_run_on(self.attendance.keep), name="attendance"),
                 asyncio.create_task(_run_on(self._tell_figures), name="live-figures"),
                 asyncio.create_task(_run_on(self.sockets.keep), name="open-sockets"),
+                asyncio.create_task(_run_on(watch_loop), name="loop-lag"),
                 asyncio.create_task(_run_on(self.unread.keep), name="unread"),
                 asyncio.create_task(_run_on(self.unread.catch_up), name="unread-late"),
                 asyncio.create_task(_run_on(self.reads.keep), name="read-marks"),

@@ -155,10 +155,18 @@ def is_uuid(value: object) -> bool:
     return isinstance(value, str) and UUID_SHAPE.fullmatch(value) is not None
 
 
-def render(frames: Frame | Iterable[Frame]) -> Text:
-    """One server frame on the wire: an object, or an array of objects in their order."""
-    encoded = orjson.dumps(frames if isinstance(frames, dict) else list(frames))
+def render(frame: Frame) -> Text:
+    """One server frame on the wire."""
+    encoded = orjson.dumps(frame)
     return Text(encoded.decode(), len(encoded))
+
+
+def join(encoded: Iterable[bytes]) -> Text | None:
+    """Objects of JSON as one server frame: an object, or an array of them in their order; None for none."""
+    objects = list(encoded)
+    if len(objects) == 1:
+        return Text(objects[0].decode(), len(objects[0]))
+    return _array(objects) if objects else None
 
 
 def render_parts(frames: Iterable[Frame], *, size: int) -> list[Text]:

@@ -5,6 +5,8 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+import orjson
+
 from events.envelope import Envelope, InvalidRecord
 from events.schemas import EventType
 from kafka_layer import Batch, Record
@@ -23,6 +25,16 @@ REMEMBERED_ROOMS = (
 
 # (room pk, frame)
 PrivateNews = tuple[tuple[int, Frame], ...]
+
+
+class Line(NamedTuple):
+    """A frame of a room as JSON. `author` is who says something in it, or is about to, and may be blocked: None for
+    frames that a block does not hide; `edits` is the message that it edits."""
+
+    json: bytes
+    author: str | None
+    edits: str | None
+    offset: int
 
 
 class ListBatch(NamedTuple):
@@ -45,46 +57,42 @@ class Renderer:
 
     def room(self, batch: Batch) -> Text | None:
         """Messages, notices, edits and deletions of a room's log."""
-        return _text(self.room_frames(batch))
+        return protocol.join(line.json for line in batch.render(self.room_lines))
 
     def room_without(self, blocked: Blocked, batch: Batch) -> Text | None:
         """As `room`, for somebody who blocks people: shared too, unless one of them says something in the batch."""
-        return _without(blocked, batch, self.room, self.room_frames, self.room_authors)
-
-    def ephemeral_without(self, blocked: Blocked, batch: Batch) -> Text | None:
-        """As `ephemeral`, for somebody who blocks people."""
-        return _without(blocked, batch, self.ephemeral, self.ephemeral_frames, self.ephemeral_authors)
-
-    def room_authors(self, batch: Batch) -> frozenset[str]:
-        return frozenset(filter(None, map(_author, batch.render(self.room_frames))))
-
-    def ephemeral_authors(self, batch: Batch) -> frozenset[str]:
-        return frozenset(filter(None, map(_author, batch.render(self.ephemeral_frames))))
-
-    def room_frames(self, batch: Batch) -> list[Frame]:
-        room = room_of(batch.group)
-        frames = [
-            frame_of_envelope(
-                envelope, room=room, cursor=self._log.cursor(record.position), timestamp_ms=record.timestamp_ms
-            )
-            for record, envelope in read_envelopes(batch)
-            if not self._comes_too_late(record, envelope)
-        ]
-        return [frame for frame in frames if frame is not None]
-
-    def _comes_too_late(self, record: Record, envelope: Envelope) -> bool:
-        """Whether it is an edit that another process produced before it had read of the message's deletion."""
-        if envelope.type != EventType.MESSAGE_EDITED:
-            return False
-        deletion = self._log.layer.find(record.group, deletion_id(room_of(record.group), envelope.data["message"]))
-        return deletion is not None and deletion.position.offset < record.position.offset
+        return _without(blocked, batch, self.room, self.room_lines)
 
     def ephemeral(self, batch: Batch) -> Text | None:
         """Ephemeral events travel as the frames they become."""
-        return _text(self.ephemeral_frames(batch))
+        return protocol.join(line.json for line in batch.render(self.ephemeral_lines))
 
-    def ephemeral_frames(self, batch: Batch) -> list[Frame]:
-        return [dict(record.message) for record in batch.records]
+    def ephemeral_without(self, blocked: Blocked, batch: Batch) -> Text | None:
+        """As `ephemeral`, for somebody who blocks people."""
+        return _without(blocked, batch, self.ephemeral, self.ephemeral_lines)
+
+    def room_lines(self, batch: Batch) -> list[Line]:
+        lines = [record.render(self._room_line) for record in batch.records]
+        shown = [line for line in lines if line is not None]
+        # Whether an edit comes too late may change while its line is remembered.
+        return [line for line in shown if line.edits is None or not self._comes_too_late(batch.group, line)]
+
+    def ephemeral_lines(self, batch: Batch) -> list[Line]:
+        return [_line(dict(record.message), record) for record in batch.records]
+
+    def _room_line(self, record: Record) -> Line | None:
+        envelope = _read(record)
+        if envelope is None:
+            return None
+        cursor = self._log.cursor(record.position)
+        room = room_of(record.group)
+        frame = frame_of_envelope(envelope, room=room, cursor=cursor, timestamp_ms=record.timestamp_ms)
+        return None if frame is None else _line(frame, record)
+
+    def _comes_too_late(self, group: str, line: Line) -> bool:
+        """Whether it is an edit that another process produced before it had read of the message's deletion."""
+        deletion = self._log.layer.find(group, deletion_id(room_of(group), line.edits or ""))
+        return deletion is not None and deletion.position.offset < line.offset
 
     def room_list(self, batch: Batch) -> ListBatch:
         """`room_created`, `room_updated` and `room_deleted`."""
@@ -98,7 +106,7 @@ class Renderer:
                 public.append(frame)
             else:
                 private.append((envelope.data["id"], frame))
-        return ListBatch(_text(public), tuple(private))
+        return ListBatch(protocol.join(map(orjson.dumps, public)), tuple(private))
 
     def _is_overtaken(self, record: Record, envelope: Envelope) -> bool:
         """Whether this state of a room, or a newer one, stands before it in the log. What stands behind it says
@@ -118,10 +126,16 @@ class Renderer:
 def read_envelopes(batch: Batch) -> Iterator[tuple[Record, Envelope]]:
     """What can be read of a batch."""
     for record in batch.records:
-        try:
-            yield record, Envelope.decode(record.value)
-        except InvalidRecord as error:
-            logger.warning("A record of %s is not shown: %s", batch.group, error)
+        if (envelope := _read(record)) is not None:
+            yield record, envelope
+
+
+def _read(record: Record) -> Envelope | None:
+    try:
+        return Envelope.decode(record.value)
+    except InvalidRecord as error:
+        logger.warning("A record of %s is not shown: %s", record.group, error)
+        return None
 
 
 def _list_frame(envelope: Envelope) -> Frame | None:
@@ -135,30 +149,22 @@ def _list_frame(envelope: Envelope) -> Frame | None:
     return None
 
 
-def _author(frame: Frame) -> str | None:
-    """Who says something, or is about to, in a frame that a block hides; None for frames that it does not hide. A
-    deletion takes away what is there, whoever makes it."""
-    author: str | None = frame.get({"message": "sender", "edited": "by", "typing": "user"}.get(frame["type"], ""))
-    return author
+def _line(frame: Frame, record: Record) -> Line:
+    # A deletion takes away what is there, whoever makes it.
+    author = frame.get({"message": "sender", "edited": "by", "typing": "user"}.get(frame["type"], ""))
+    edits = frame["message"] if frame["type"] == "edited" else None
+    return Line(orjson.dumps(frame), author, edits, record.position.offset)
 
 
 def _without(
     blocked: Blocked,
     batch: Batch,
     whole: Callable[[Batch], Text | None],
-    frames: Callable[[Batch], list[Frame]],
-    authors: Callable[[Batch], frozenset[str]],
+    lines: Callable[[Batch], list[Line]],
 ) -> Text | None:
-    if blocked.isdisjoint(batch.render(authors)):
-        return batch.render(whole)
-    return _text([frame for frame in batch.render(frames) if _author(frame) not in blocked])
+    left = [line.json for line in batch.render(lines) if line.author not in blocked]
+    return batch.render(whole) if len(left) == len(batch.render(lines)) else protocol.join(left)
 
 
 def _known(data: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in data.items() if value is not None}
-
-
-def _text(frames: list[Frame]) -> Text | None:
-    if not frames:
-        return None
-    return protocol.render(frames[0] if len(frames) == 1 else frames)

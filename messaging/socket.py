@@ -24,6 +24,9 @@ from messaging.protocol import CloseCode, Frame, Text
 logger = logging.getLogger(__name__)
 
 closed_total = Counter("chat_sockets_closed_total", "WebSockets that the server has closed.", ["code"])
+# Each socket adds its own every few seconds: counting each frame here would cost as much as deciding to send it.
+frames_total = Counter("chat_frames_sent_total", "WebSocket frames that were sent.")
+bytes_total = Counter("chat_bytes_sent_total", "Bytes of their texts.")
 
 # Frames that were read and not yet handled. Daphne's own queue has no bound, so this loop reads eagerly and closes.
 MAX_WAITING_FRAMES = 256
@@ -78,6 +81,8 @@ class Socket:
         self._handling = True
         self._drained = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
+        # Frames and bytes that are not in the counters yet.
+        self._frames = self._bytes = 0
 
     @property
     def was_closed(self) -> bool:
@@ -144,6 +149,7 @@ class Socket:
         finally:
             if self._timer is not None:
                 self._timer.cancel()
+            self._count()
             # The pending receive must be gone before a close is sent: granian drops a close while one is pending.
             for task in tasks:
                 task.cancel()
@@ -236,6 +242,8 @@ class Socket:
             await self._read_on.wait()
         await self._send({"type": "websocket.send", "text": text.text})
         self._flow.note_sent(text.size)
+        self._frames += 1
+        self._bytes += text.size
         if self._flow.needs_ping:
             ping = protocol.ping(self._flow.ping(self._now()))
             await self._send({"type": "websocket.send", "text": protocol.render(ping).text})
@@ -243,6 +251,7 @@ class Socket:
 
     def _watch(self) -> None:
         """Ping a quiet client, give up one that does not answer, and look again when either may be due."""
+        self._count()
         now = self._now()
         wait = self._flow.seconds_to_ping(now)
         if wait is None:
@@ -253,6 +262,11 @@ class Socket:
         elif wait <= 0:
             self.post(protocol.ping(self._flow.ping(now)))
         self._timer = asyncio.get_running_loop().call_later(min(max(wait, 0.1), LOOK_INTERVAL), self._watch)
+
+    def _count(self) -> None:
+        frames_total.inc(self._frames)
+        bytes_total.inc(self._bytes)
+        self._frames = self._bytes = 0
 
     def _pong(self, id: object) -> None:
         self._flow.pong(id, self._now())

@@ -13,6 +13,8 @@ from threading import Event
 from time import monotonic
 from typing import Self
 
+from devstack.servers import serve_command
+
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE = 60.0  # seconds
 
@@ -90,19 +92,7 @@ class Web(Process):
     def __init__(self, *, name: str, environment: Mapping[str, str], folder: Path, server: str = "daphne") -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        commands = {
-            "daphne": ("daphne", "-v", "0", "-b", "127.0.0.1", "-p", str(self.port)),
-            "uvicorn": (
-                "uvicorn", "--host", "127.0.0.1", "--port", str(self.port), "--ws", "websockets-sansio",
-                "--ws-per-message-deflate", "false", "--ws-max-size", "1048576", "--lifespan", "off",
-                "--no-proxy-headers",
-            ),
-            "granian": (
-                "granian", "--interface", "asginl", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1",
-                "--loop", "uvloop",
-            ),
-        }  # fmt: skip
-        command = ("-m", *commands[server], "chatproject.asgi:application")
+        _, *command = serve_command(server, self.port)
         super().__init__(*command, name=name, environment=environment, folder=folder)
 
     def start(self) -> Self:

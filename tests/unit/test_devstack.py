@@ -204,7 +204,7 @@ def test_a_port_that_cannot_be_is_refused():
 
 
 def test_each_process_is_restarted_for_ever_and_names_itself_in_the_log():
-    text = run._configuration("/run/x%y", 7999, [8000, 8001], ["nginx"])
+    text = run._configuration("/run/x%y", 7999, [8000, 8001], ["nginx"], "daphne")
     for name in ("web-8000", "web-8001", "poller", "events", "nginx"):
         assert f"[program:{name}]" in text
         assert f'CHAT_PROCESS="{name}"' in text

@@ -9,7 +9,8 @@ import pytest
 
 from accounts.errors import ChatError, ErrorCode
 from events.envelope import Envelope
-from kafka_layer import Batch
+from kafka_layer import Batch, Position, Record
+from kafka_layer.codec import CODECS
 from messaging import protocol
 from messaging.cursor import Cursor
 from messaging.frames import change_envelope, deletion_id
@@ -85,39 +86,31 @@ def test_a_change_becomes_a_valid_record(text: str | None):
     assert (envelope.data["message"], envelope.data["by_id"], envelope.data.get("text")) == (MESSAGE, 1, text)
 
 
-@dataclass
-class FakePosition:
-    offset: int
-
-
-@dataclass
-class FakeRecord:
-    position: FakePosition
-    value: bytes
-    id: str
-    group: str = f"room.{ROOM}"
-    timestamp_ms: int = 0
+def record(offset: int, value: bytes, id: str) -> Record:
+    place = Position("chat.message.created", 0, offset)
+    headers = [("id", id.encode())]
+    return Record(place, f"room.{ROOM}", value, codec=CODECS["json"], headers=headers, timestamp_ms=0, arrived=0.0)
 
 
 @dataclass
 class FakeLog:
     """A log whose ring holds `records`."""
 
-    records: list[FakeRecord] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
 
     @property
     def layer(self) -> "FakeLog":
         return self
 
-    def find(self, group: str, id: str) -> FakeRecord | None:
-        return next((record for record in self.records if (record.group, record.id) == (group, id)), None)
+    def find(self, group: str, id: str) -> Record | None:
+        return next((known for known in self.records if (known.group, known.id) == (group, id)), None)
 
-    def cursor(self, position: FakePosition) -> Cursor:
+    def cursor(self, position: Position) -> Cursor:
         return Cursor(1, 0, position.offset)
 
     def append(self, text: str | None) -> None:
         made = change_envelope(ChangeFrame("1", ROOM, MESSAGE, text), by="alice", by_id=1)
-        self.records.append(FakeRecord(FakePosition(len(self.records)), orjson.dumps(made), made["id"]))
+        self.records.append(record(len(self.records), orjson.dumps(made), made["id"]))
 
     def shown(self) -> list[tuple[str, str | None]]:
         return [(frame["type"], frame.get("text")) for frame in self.frames()]

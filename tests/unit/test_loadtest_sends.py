@@ -13,6 +13,7 @@ from loadtest.cursor import place_of
 from loadtest.frames import FrameReader
 from loadtest.plan import Key
 from loadtest.roomlog import RoomLog
+from loadtest.schedule import Schedule
 from loadtest.sends import PAUSE, TRIES, WINDOW, Sends
 from loadtest.world import World
 
@@ -24,7 +25,7 @@ class Speaker:
 
     def __init__(self) -> None:
         self.log = RoomLog(PLAN, 0, {0: "load1"})
-        self.world = World(PLAN, [], monotonic(), {0: self.log}, FrameReader({}), Outcome())
+        self.world = World(PLAN, [], monotonic(), {0: self.log}, FrameReader({}), Schedule(PLAN, [], print), Outcome())
         self.sent: list[dict[str, Any]] = []
         self.sends = Sends(self.world, self.log, 7, lambda text: self.sent.append(json.loads(text)))
 

@@ -4,12 +4,14 @@ from typing import Any
 
 import orjson
 
-from kafka_layer import Batch
+from kafka_layer import Batch, Position
 from messaging.render import Renderer
 
 
 class Ephemeral:
     """A record as far as an ephemeral one is looked at."""
+
+    position = Position("live", 0, 1)
 
     def __init__(self, **message: Any) -> None:
         self.message = message

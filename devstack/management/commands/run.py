@@ -20,6 +20,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from devstack.nginx import prepare_nginx
 from devstack.ports import choose_ports, is_free
+from devstack.servers import SERVERS, serve_command
 from devstack.tied import tied
 from devstack.urls import write_urls
 
@@ -64,6 +65,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--web", type=_positive, default=1, help="number of web processes; several stand behind nginx at the port"
         )
+        parser.add_argument("--server", choices=SERVERS, default="daphne", help="of the web processes")
 
     def handle(self, *args: Any, **options: Any) -> None:
         # With one web process that is the door, else nginx, which stands before the others.
@@ -77,7 +79,7 @@ class Command(BaseCommand):
         with tempfile.TemporaryDirectory() as folder:
             config = Path(folder) / "supervisord.conf"
             nginx = prepare_nginx(Path(folder), port=door, web_ports=web_ports) if several else None
-            config.write_text(_configuration(folder, door, web_ports, nginx))
+            config.write_text(_configuration(folder, door, web_ports, nginx, options["server"]))
             self._supervise(config, door, web_ports)
 
     def _supervise(self, config: Path, door: int, web_ports: list[int]) -> None:
@@ -138,23 +140,9 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _configuration(folder: str, door: int, web_ports: list[int], nginx: list[str] | None) -> str:
+def _configuration(folder: str, door: int, web_ports: list[int], nginx: list[str] | None, server: str) -> str:
     python, manage = sys.executable, str(ROOT / "manage.py")
-    commands = {
-        f"web-{port}": [
-            python,
-            "-m",
-            "daphne",
-            "-v",
-            "0",
-            "-b",
-            "127.0.0.1",
-            "-p",
-            str(port),
-            "chatproject.asgi:application",
-        ]
-        for port in web_ports
-    }
+    commands = {f"web-{port}": serve_command(server, port) for port in web_ports}
     # The name lets it go on at once after a restart. Two chats on one Kafka must not have the same.
     events = [python, manage, "run_event_consumer", "--instance-id", f"events-{door}"]
     commands |= {"poller": [python, manage, "run_outbox_poller"], "events": events}

@@ -1,0 +1,247 @@
+"""The whole chat under load on each server, and a plain Channels chat beside it: `python -m benchmarks.load`.
+
+The web process has the first core for itself; everything else, the generator too, is on the others, where the
+generator goes first: it must not be late. Writes its tables
+into docs/load.md. All of it takes about 80 minutes; `--servers` and `--parts` name some.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from statistics import median
+from time import monotonic, sleep
+from typing import Any, NamedTuple
+from urllib.request import urlopen
+
+import psutil
+
+from benchmarks.report import conditions, write_between_markers
+from devstack import DevStack
+from devstack.jars import VERSION as KAFKA_VERSION
+from devstack.servers import SERVERS
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = ROOT / ".data" / "benchmark-load"
+DOCUMENT = ROOT / "docs" / "load.md"
+PORT = 8900
+READY_DEADLINE = 120.0  # seconds
+PLAIN = ("plain-core", "plain-pubsub")
+PARTS = ("seed", "max", "storm", "idle")
+WARM_UP = ("--users", "20", "--seconds", "3", "--ramp", "1")
+# Where the search for the largest room begins.
+STARTS = {"daphne": 350, "uvicorn": 1000, "granian": 1000, "plain-core": 20, "plain-pubsub": 20}
+
+
+class Core(NamedTuple):
+    """Core numbers: the web process alone, and everything else."""
+
+    web: set[int]
+    others: set[int]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--servers", nargs="+", choices=[*SERVERS, *PLAIN], default=[*SERVERS, *PLAIN])
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--results", type=Path, default=DATA / "results", help="where the reports of all runs are kept")
+    arguments = parser.parse_args()
+    first, *others = sorted(os.sched_getaffinity(0))
+    if not others:
+        raise SystemExit("Two cores are needed: one for the web process, one for the rest.")
+    cores = Core({first}, set(others))
+    os.sched_setaffinity(0, cores.others)
+    os.environ["CHAT_DATA_DIR"] = str(DATA)
+    load = os.getloadavg()[0]
+    runs: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for server in arguments.servers:
+        with running_plain(server, cores) if server in PLAIN else running_chat(server, cores):
+            for part in arguments.parts:
+                if server in PLAIN and part in {"storm", "idle"}:
+                    continue  # it has no resume, and its sockets are those of Channels
+                found = list(measure(server, part, arguments.repeat, arguments.results))
+                runs[server, part] = found
+                print(server, part, *map(summary, found), sep="\n  ", flush=True)
+    write_between_markers("figures", "\n\n".join(tables(runs, load)), path=DOCUMENT)
+
+
+@contextmanager
+def running_chat(server: str, cores: Core) -> Iterator[None]:
+    """`make run` with services of its own, and with the web process on its core."""
+    with started([str(ROOT / "manage.py"), "run", "--port", str(PORT), "--server", server], {}) as process:
+        wait_ready(process)
+        web = next(p for p in psutil.process_iter() if name_of(p) == f"web-{PORT}")
+        pin(web, cores.web)
+        yield
+
+
+@contextmanager
+def running_plain(name: str, cores: Core) -> Iterator[None]:
+    stack = DevStack(DATA)
+    with stack:
+        command = ["-m", "daphne", "-v", "0", "-p", str(PORT), "benchmarks.plain_chat:application"]
+        environment = {**stack.addresses(), "PLAIN_LAYER": name.removeprefix("plain-"), "CHAT_PROCESS": f"web-{PORT}"}
+        with started(command, environment) as process:
+            wait_ready(process)
+            pin(psutil.Process(process.pid), cores.web)
+            yield
+
+
+@contextmanager
+def started(command: Sequence[str], environment: Mapping[str, str]) -> "Iterator[subprocess.Popen[bytes]]":
+    nice = ["/usr/bin/env", "nice", "-n", "10", sys.executable]
+    process = subprocess.Popen(  # noqa: S603 (our own command line)
+        [*nice, *command], cwd=ROOT, env={**os.environ, **environment}, stdout=subprocess.DEVNULL
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def wait_ready(process: "subprocess.Popen[bytes]") -> None:
+    end = monotonic() + READY_DEADLINE
+    while monotonic() < end and process.poll() is None:
+        with suppress(OSError), urlopen(f"http://127.0.0.1:{PORT}/health/ready", timeout=5):
+            return
+        sleep(0.2)
+    raise SystemExit(f"Nothing serves at port {PORT}. Is it taken? make run says more.")
+
+
+def name_of(process: psutil.Process) -> str:
+    try:
+        return str(process.environ().get("CHAT_PROCESS", ""))
+    except psutil.Error:
+        return ""
+
+
+def pin(process: psutil.Process, cores: set[int]) -> None:
+    """All threads that it and its children have; those that come later inherit it."""
+    for one in (process, *process.children(recursive=True)):
+        for thread in one.threads():
+            os.sched_setaffinity(thread.id, cores)
+
+
+def measure(server: str, part: str, repeat: int, results: Path) -> Iterator[dict[str, Any]]:
+    """The reports of the generator; the search repeats itself."""
+    load(*WARM_UP)
+    if part == "max":
+        yield load("--profile", "stadium", "--find-max", "--users", str(STARTS[server]), "--repeat", str(repeat),
+                   keep=results / server / part)  # fmt: skip
+        return
+    for number in range(repeat):
+        yield load("--profile", part, keep=results / server / f"{part}-{number + 1}")
+
+
+def load(*options: str, keep: Path | None = None) -> dict[str, Any]:
+    """Run the generator and return its report. What it finds fault with is in there."""
+    with tempfile.TemporaryDirectory() as folder:
+        at = keep or Path(folder)
+        command = [sys.executable, str(ROOT / "manage.py"), "loadtest", "--url", f"http://127.0.0.1:{PORT}", *options]
+        command += ["--report", str(at)]
+        result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603 (our own)
+        report = at / "report.json"
+        if not report.exists():
+            raise SystemExit(result.stdout[-2000:] + result.stderr[-2000:])
+        document: dict[str, Any] = json.loads(report.read_text())
+        return document
+
+
+def summary(report: dict[str, Any]) -> str:
+    delivery = report["latencies"]["delivery"]
+    search = report["search"]
+    found = f"{search['summary']}; " if search else ""
+    return f"{found}{report['described']}: p50 {delivery['p50']:.1f}, p99 {delivery['p99']:.1f} ms {faults(report)}"
+
+
+def tables(runs: Mapping[tuple[str, str], list[dict[str, Any]]], load: float) -> Iterator[str]:
+    packages = ["django", "channels", "channels-redis", "daphne", "uvicorn", "granian"]
+    yield conditions(packages, f"Apache Kafka {KAFKA_VERSION} (one broker)", load)
+    parts: dict[str, dict[str, list[dict[str, Any]]]] = {part: {} for part in PARTS}
+    for (server, part), found in runs.items():
+        parts[part][server] = found
+    for part, text, head, row in (
+        ("seed", "**Seed**: 100 people, 10,000 deliveries a second.", SEED, seed_row),
+        ("max", "**The largest room** with a p99 of 500 ms, a message a second and user.", MOST, most_row),
+        ("storm", "**Storm**: 1,000 sockets in 20 rooms are cut at once.", STORM, storm_row),
+        ("idle", "**Idle**: 2,000 sockets that say nothing.", IDLE, idle_row),
+    ):
+        if parts[part]:
+            yield f"{text}\n\n{table(head, [row(server, found) for server, found in parts[part].items()])}"
+
+
+Reports = list[dict[str, Any]]
+FAULTS = "lost · twice · disordered"
+SEED = ["server", "p50 ms", "p99 ms", FAULTS, "CPU of the web process"]
+MOST = ["server", "users", "p50 ms", "p99 ms", "deliveries/s", FAULTS, "storage lag, records", "generator's core"]
+STORM = ["server", "all back after s", "peak CPU", FAULTS, "gaps", "p99 ms"]
+IDLE = ["server", "KB a socket", "CPU"]
+
+
+def seed_row(server: str, reports: Reports) -> list[object]:
+    return [server, *(latency(reports, at) for at in ("p50", "p99")), worst_faults(reports), cpu(reports)]
+
+
+def most_row(server: str, reports: Reports) -> list[object]:
+    """Of the one search, with the figures of its best run."""
+    (report,) = reports
+    steady = steady_seconds(report)
+    lag = max(second["metrics"].get("chat_event_lag_records", 0) for second in steady)
+    rate = sum(second["received"] for second in steady) / len(steady)
+    return [server, report["search"]["summary"], *(latency(reports, at) for at in ("p50", "p99")), f"{rate:,.0f}",
+            worst_faults(reports), f"{lag:.0f}", f"{report['counts']['generator_busiest']:.0%}"]  # fmt: skip
+
+
+def storm_row(server: str, reports: Reports) -> list[object]:
+    back = [report["latencies"]["return"]["max"] / 1000 for report in reports]
+    peak = [max(web_figures(report, "cpu")) for report in reports]
+    gaps = max(report["counts"]["gaps"] for report in reports)
+    return [server, spread(back, 1), spread(peak, 2), worst_faults(reports), gaps, latency(reports, "p99")]
+
+
+def idle_row(server: str, reports: Reports) -> list[object]:
+    grown = [(web_figures(report, "memory")[-1] - report["memory_before"][f"web-{PORT}"]) / 1024 for report in reports]
+    sockets = [report["counts"]["joined"] for report in reports]
+    return [server, spread([size / count for size, count in zip(grown, sockets, strict=True)], 1), cpu(reports)]
+
+
+def latency(reports: Reports, at: str) -> str:
+    return spread([report["latencies"]["delivery"][at] for report in reports])
+
+
+def cpu(reports: Reports) -> str:
+    return spread([median(web_figures(report, "cpu")) for report in reports], 2)
+
+
+def web_figures(report: dict[str, Any], name: str) -> list[float]:
+    return [second[name][f"web-{PORT}"] for second in steady_seconds(report) if f"web-{PORT}" in second[name]]
+
+
+def steady_seconds(report: dict[str, Any]) -> list[dict[str, Any]]:
+    return [second for second in report["seconds"] if second["phase"] == "steady"]
+
+
+def worst_faults(reports: Reports) -> str:
+    return max((faults(report) for report in reports), key=lambda text: text != "0 · 0 · 0")
+
+
+def faults(report: dict[str, Any]) -> str:
+    counts = report["counts"]
+    return " · ".join(str(counts[name]) for name in ("lost", "twice", "out_of_order"))
+
+
+def spread(figures: Sequence[float], digits: int = 0) -> str:
+    """Median, least and most."""
+    middle, least, most = (f"{figure:.{digits}f}" for figure in (median(figures), min(figures), max(figures)))
+    return middle if len(figures) == 1 else f"{middle} ({least} to {most})"
+
+
+if __name__ == "__main__":
+    main()

@@ -21,7 +21,7 @@ from urllib.request import urlopen
 
 import psutil
 
-from benchmarks.report import conditions, write_between_markers
+from benchmarks.report import conditions, table, write_between_markers
 from devstack import DevStack
 from devstack.jars import VERSION as KAFKA_VERSION
 from devstack.servers import SERVERS

@@ -38,11 +38,18 @@ WARM_UP = ("--users", "20", "--seconds", "3", "--ramp", "1")
 STARTS = {"daphne": 350, "uvicorn": 1000, "granian": 1000, "plain-core": 20, "plain-pubsub": 20}
 
 
-class Core(NamedTuple):
+class Cores(NamedTuple):
     """Core numbers: the web process alone, and everything else."""
 
     web: set[int]
     others: set[int]
+
+    @classmethod
+    def of_this_machine(cls) -> "Cores":
+        first, *others = sorted(os.sched_getaffinity(0))
+        if not others:
+            raise SystemExit("Two cores are needed: one for the web process, one for the rest.")
+        return cls({first}, set(others))
 
 
 def main() -> None:
@@ -52,10 +59,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--results", type=Path, default=DATA / "results", help="where the reports of all runs are kept")
     arguments = parser.parse_args()
-    first, *others = sorted(os.sched_getaffinity(0))
-    if not others:
-        raise SystemExit("Two cores are needed: one for the web process, one for the rest.")
-    cores = Core({first}, set(others))
+    cores = Cores.of_this_machine()
     os.sched_setaffinity(0, cores.others)
     os.environ["CHAT_DATA_DIR"] = str(DATA)
     load = os.getloadavg()[0]
@@ -72,7 +76,7 @@ def main() -> None:
 
 
 @contextmanager
-def running_chat(server: str, cores: Core) -> Iterator[None]:
+def running_chat(server: str, cores: Cores) -> Iterator[None]:
     """`make run` with services of its own, and with the web process on its core."""
     with started([str(ROOT / "manage.py"), "run", "--port", str(PORT), "--server", server], {}) as process:
         wait_ready(process)
@@ -82,7 +86,7 @@ def running_chat(server: str, cores: Core) -> Iterator[None]:
 
 
 @contextmanager
-def running_plain(name: str, cores: Core) -> Iterator[None]:
+def running_plain(name: str, cores: Cores) -> Iterator[None]:
     stack = DevStack(DATA)
     with stack:
         command = ["-m", "daphne", "-v", "0", "-p", str(PORT), "benchmarks.plain_chat:application"]
@@ -200,7 +204,7 @@ def most_row(server: str, reports: Reports) -> list[object]:
 
 
 def storm_row(server: str, reports: Reports) -> list[object]:
-    back = [report["latencies"]["return"]["max"] / 1000 for report in reports]
+    back = [report["latencies"]["returning"]["max"] / 1000 for report in reports]
     peak = [max(web_figures(report, "cpu")) for report in reports]
     gaps = max(report["counts"]["gaps"] for report in reports)
     return [server, spread(back, 1), spread(peak, 2), worst_faults(reports), gaps, latency(reports, "p99")]

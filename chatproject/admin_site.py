@@ -5,11 +5,13 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+from django.contrib import messages
 from django.contrib.admin import AdminSite
 from django.db import DataError
 from django.http import HttpRequest, HttpResponseBadRequest, HttpResponseRedirect
 
 from accounts.auth import session_is_alive
+from accounts.errors import ChatError
 from accounts.models import User
 from accounts.services import end_session
 
@@ -36,13 +38,17 @@ class ChatAdminSite(AdminSite):
         return HttpResponseRedirect("/account")
 
     def admin_view(self, view: View, cacheable: bool = False) -> Any:
-        """What no form has made is a bad request, however deep it is found out."""
+        """What a service refuses since things changed under the form is told on the page, and what no form has made
+        is a bad request, however deep it is found out."""
         inner: View = super().admin_view(view, cacheable)
 
         @wraps(inner)
         def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
             try:
                 return inner(request, *args, **kwargs)
+            except ChatError as problem:
+                messages.error(request, problem.detail)
+                return HttpResponseRedirect(request.path)
             except (DataError, OverflowError, ValueError) as error:
                 logger.warning("The admin was asked what it does not understand: %s", type(error).__name__)
                 return HttpResponseBadRequest("This cannot be asked here.")

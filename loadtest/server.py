@@ -13,7 +13,8 @@ PATIENCE = 0.5  # seconds for an answer of a metrics port; a busy process may mi
 RECOUNT = 10  # looks after which a process's children are looked up again
 # Metrics that are noted, added up over their labels; the largest of several processes counts.
 NOTED = frozenset(
-    {"chat_connections", "chat_loop_lag_seconds", "chat_frames_sent_total", "chat_outbox_oldest_seconds",
+    {"chat_connections", "chat_loop_lag_seconds", "chat_frames_sent_total", "chat_bytes_sent_total",
+     "chat_outbox_oldest_seconds",
      "chat_outbox_pending", "chat_event_lag_records", "kafka_layer_lag_seconds", "kafka_layer_ring_bytes"}
 )  # fmt: skip
 

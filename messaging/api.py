@@ -35,8 +35,8 @@ from messaging.reading import mark_at_once
 from messaging.search import checked_query, search_messages
 from messaging.sending import send_message
 from messaging.words import find_highlights
-from rooms.api import list_cursor, read_cursor
 from rooms.models import Block
+from rooms.paging import PlaceQuery, list_cursor, page_of, read_cursor
 from rooms.rights import require_moderator, require_reader
 
 logger = logging.getLogger(__name__)
@@ -147,6 +147,7 @@ class ReportOut(Schema):
 
 class ReportPage(Schema):
     items: list[ReportOut]
+    next: str | None
 
 
 @router.post("/rooms/{int:room_id}/messages/{uuid:message}/report", response={204: None})
@@ -159,15 +160,17 @@ def report_message(request: HttpRequest, room_id: int, message: UUID, report: Ne
 
 
 @router.get("/rooms/{int:room_id}/reports", response=ReportPage)
-def list_reports(request: HttpRequest, room_id: int) -> ReportPage:
-    """The newest reports of messages that are still there, for the room's owner and moderators."""
+def list_reports(request: HttpRequest, room_id: int, query: Annotated[PlaceQuery, Query()]) -> ReportPage:
+    """Reports of messages that are still there, the newest first, for the room's owner and moderators."""
     require_moderator(room_id, caller(request))
-    rows = Report.objects.open_in(room_id).select_related("message").defer("message__words").order_by("-pk")[:MAX_PAGE]
+    reports = Report.objects.open_in(room_id).select_related("message").defer("message__words")
+    page, next = page_of(reports, query, newest_first=True)
     return ReportPage(
         items=[
             ReportOut(message=frame_of_row(row.message), reason=row.reason, created=time_text(row.created_at))
-            for row in rows
-        ]
+            for row in page
+        ],
+        next=next,
     )
 
 

@@ -2,7 +2,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 
 from accounts.auth import caller
-from accounts.errors import ChatError
+from accounts.errors import ChatError, ErrorCode
 from rooms import moderation, services
 from rooms.models import Ban, Membership, ModerationEntry, Room
 
@@ -120,7 +120,9 @@ class MembershipAdmin(admin.ModelAdmin[Membership]):
     def save_model(self, request: HttpRequest, obj: Membership, form: Any, change: bool) -> None:
         services.lock_rooms_step([obj.room.pk])
         if change:
-            member = Membership.objects.select_related("room", "user").get(pk=obj.pk)
+            member = Membership.objects.select_related("room", "user").filter(pk=obj.pk).first()
+            if member is None:
+                raise ChatError(ErrorCode.CONFLICT, "That person has left the room meanwhile.")
             moderation.set_role_step(member, obj.role, by=caller(request))
             moderation.set_mute_step(member, obj.muted_until, by=caller(request))
             return
@@ -161,10 +163,7 @@ class BanAdmin(admin.ModelAdmin[Ban]):
     def save_model(self, request: HttpRequest, obj: Ban, form: Any, change: bool) -> None:
         services.lock_rooms_step([obj.room.pk])
         obj.by = caller(request)
-        try:
-            moderation.ban_step(obj, by=caller(request))
-        except ChatError as error:  # the person has become the owner since the form was checked
-            raise PermissionDenied(error.detail) from None
+        moderation.ban_step(obj, by=caller(request))
 
     def delete_model(self, request: HttpRequest, obj: Ban) -> None:
         moderation.lift_step(obj, by=caller(request))

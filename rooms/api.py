@@ -1,19 +1,17 @@
 """REST: rooms and memberships."""
 
-import base64
 from collections.abc import Sequence
 from functools import cache
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from django.conf import settings
-from django.db.models import Count, Exists, F, IntegerField, Model, OuterRef, QuerySet, Subquery
+from django.db.models import Count, Exists, F, IntegerField, OuterRef, Subquery
 from django.db.models.functions import Coalesce, Greatest
 from django.http import HttpRequest
 from ninja import Query, Router, Schema, Status
 
 from accounts.auth import authenticated, caller
 from accounts.bodies import Body, Moment
-from accounts.errors import ChatError, ErrorCode
 from accounts.limits import require
 from accounts.models import User
 from events.envelope import time_text
@@ -21,18 +19,10 @@ from events.schemas import Text
 from rooms import blocks, direct, moderation, services
 from rooms.figures import RoomFigures
 from rooms.models import Ban, Block, Membership, ModerationEntry, Room, RoomQuerySet
+from rooms.paging import PlaceQuery, page_of
 from rooms.rights import no_room, require_moderator, require_reader
 
 router = Router(auth=authenticated, tags=["rooms"])
-
-MAX_PAGE = 200
-
-Row = TypeVar("Row", bound=Model)
-
-
-class PlaceQuery(Schema):
-    after: str | None = None
-    limit: int = 100
 
 
 class RoomQuery(PlaceQuery):
@@ -148,7 +138,7 @@ def list_rooms(request: HttpRequest, query: Annotated[RoomQuery, Query()]) -> Ro
     rooms = _rooms(user.pk)
     if query.q:
         rooms = rooms.named_like(query.q, user=user.pk)
-    page, next = _page(rooms, query, newest_first=True)
+    page, next = page_of(rooms, query, newest_first=True)
     return RoomPage(items=_show(page, user), next=next)
 
 
@@ -209,7 +199,7 @@ def list_members(request: HttpRequest, room_id: int, query: Annotated[PlaceQuery
     """The members of a room that I may read, in the order in which they joined."""
     require_reader(room_id, caller(request).pk)
     members = Membership.objects.filter(room_id=room_id).select_related("user")
-    page, next = _page(members, query)
+    page, next = page_of(members, query)
     return MemberPage(items=[_member(row) for row in page], next=next)
 
 
@@ -236,7 +226,7 @@ def remove_member(request: HttpRequest, room_id: int, username: str) -> Status[N
 def list_bans(request: HttpRequest, room_id: int, query: Annotated[PlaceQuery, Query()]) -> BanPage:
     """Who is banned from a room, for its owner and moderators."""
     require_moderator(room_id, caller(request))
-    page, next = _page(Ban.objects.in_force().filter(room_id=room_id).select_related("user", "by"), query)
+    page, next = page_of(Ban.objects.in_force().filter(room_id=room_id).select_related("user", "by"), query)
     return BanPage(items=[_ban(row) for row in page], next=next)
 
 
@@ -260,14 +250,14 @@ def list_entries(request: HttpRequest, room_id: int, query: Annotated[PlaceQuery
     the operator: it may be about one of them."""
     require_moderator(room_id, caller(request))
     entries = ModerationEntry.objects.filter(room=room_id).exclude(action=ModerationEntry.Action.REPORT)
-    page, next = _page(entries, query, newest_first=True)
+    page, next = page_of(entries, query, newest_first=True)
     return EntryPage(items=[_entry(row) for row in page], next=next)
 
 
 @router.get("/me/blocks", response=BlockPage)
 def list_blocks(request: HttpRequest, query: Annotated[PlaceQuery, Query()]) -> BlockPage:
     """Whose words are hidden from me."""
-    page, next = _page(Block.objects.filter(user=caller(request)).select_related("blocked"), query)
+    page, next = page_of(Block.objects.filter(user=caller(request)).select_related("blocked"), query)
     return BlockPage(items=[_block(row) for row in page], next=next)
 
 
@@ -282,18 +272,6 @@ def unblock_person(request: HttpRequest, username: str) -> Status[None]:
     """Show me again what somebody says; may be repeated."""
     blocks.unblock_person(username=username, by=caller(request))
     return Status(204, None)
-
-
-def _page(rows: QuerySet[Row], query: PlaceQuery, *, newest_first: bool = False) -> tuple[list[Row], str | None]:
-    """The rows behind the cursor in the order in which they were made, and the cursor of the next page."""
-    if not 1 <= query.limit <= MAX_PAGE:
-        raise ChatError(ErrorCode.INVALID, f"limit goes from 1 to {MAX_PAGE}.")
-    if query.after:
-        place = read_cursor(query.after)
-        rows = rows.filter(pk__lt=place) if newest_first else rows.filter(pk__gt=place)
-    page = list(rows.order_by("-pk" if newest_first else "pk")[: query.limit + 1])
-    more, page = len(page) > query.limit, page[: query.limit]
-    return page, list_cursor(page[-1].pk) if more else None
 
 
 @cache
@@ -377,16 +355,3 @@ def _entry(row: ModerationEntry) -> EntryOut:
 
 def _block(row: Block) -> BlockOut:
     return BlockOut(user=row.blocked.username, created=time_text(row.created_at))
-
-
-def list_cursor(pk: int) -> str:
-    """Where a list goes on behind a row."""
-    return base64.urlsafe_b64encode(str(pk).encode()).decode()
-
-
-def read_cursor(text: str) -> int:
-    """The row of a `list_cursor`; raise `ChatError` `invalid` for anything else."""
-    try:
-        return int(base64.urlsafe_b64decode(text.encode()))
-    except ValueError:
-        raise ChatError(ErrorCode.INVALID, "The cursor is malformed; use `next` of the page before.") from None

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from devstack import DevStack
-from messaging.consumers import MAX_IN_FLIGHT
+from messaging.visit import MAX_IN_FLIGHT
 from tests.acceptance.chat import Chat, call, create_room
 from tests.acceptance.client import ChatClient, Frame
 from tests.acceptance.processes import wait_for

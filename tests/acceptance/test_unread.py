@@ -107,6 +107,9 @@ async def test_a_private_room_s_news_are_for_its_members_only(chat: Chat):
         async with asyncio.timeout(PROMISED + SLACK):
             while (await inside.say(room, "still here?"))["type"] == "ack":
                 pass
+        # The room was not open, so it is the list that is told.
+        await inside.until(lambda c: c.of_type("removed"))
+        assert inside.of_type("removed") == [{"type": "removed", "room": room, "reason": "kicked"}]
         # What was told before the removal may be on its way; behind it nothing follows.
         await speaker.say(room, "more secret")
         await speaker.say(public, "for everybody")

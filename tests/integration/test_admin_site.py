@@ -10,6 +10,8 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.models import AccessChange, User
+from rooms import services
+from rooms.services import create_room, join_room
 from tests.integration.people_support import PASSWORD
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -63,3 +65,23 @@ def test_an_action_on_what_is_no_row_is_a_bad_request(client: Client) -> None:
 def test_e_mail_addresses_cannot_be_spelled_out(client: Client) -> None:
     """Not even by who may list people: an address is shown to nobody."""
     assert client.get("/admin/accounts/user/?email__startswith=root").status_code == 400
+
+
+def test_what_has_changed_under_a_form_is_told_on_its_page(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A member became the owner after the form was checked, and a room keeps its owner."""
+    owner, member = (User.objects.create_user(username=name) for name in ("alice", "bob"))
+    room = create_room(owner=owner, name="Chess")
+    join_room(room_id=room.pk, user=member)
+    membership = room.memberships.get(user=member)
+    lock = services.lock_rooms_step
+
+    def lock_late(rooms: Any) -> None:
+        room.memberships.filter(user=owner).update(role="member")
+        room.memberships.filter(user=member).update(role="owner")
+        lock(rooms)
+
+    monkeypatch.setattr(services, "lock_rooms_step", lock_late)
+    url = reverse("admin:rooms_membership_change", args=[membership.pk])
+    answer = client.post(url, {"role": "moderator"}, follow=True)
+    assert (answer.redirect_chain, answer.status_code) == ([(url, 302)], 200)
+    assert "hand it over" in answer.content.decode()

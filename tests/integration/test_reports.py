@@ -103,3 +103,13 @@ def test_a_room_with_reports_is_deleted_with_as_few_questions_however_much_was_s
         questions.append(len(asked))
         assert not any(query["sql"].startswith("SELECT") and "messaging_message" in query["sql"] for query in asked)
     assert questions[0] == questions[1] and not Message.objects.exists() and not Report.objects.exists()
+
+
+def test_reports_come_in_pages_the_newest_first(room: Room, alice: User, bob: User) -> None:
+    for seq in (1, 2):
+        Door(token_of=bob).call("POST", path_of(room, seq), {"reason": f"reason {seq}"})
+    hers, path = Door(token_of=alice), f"/rooms/{room.pk}/reports"
+    page = hers.get(f"{path}?limit=1")
+    rest = hers.get(f"{path}?limit=1&after={page['next']}")
+    assert [report["reason"] for report in page["items"] + rest["items"]] == ["reason 2", "reason 1"]
+    assert rest["next"] is None

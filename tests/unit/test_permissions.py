@@ -4,7 +4,7 @@ import inspect
 import re
 
 from messaging.api import router as messages
-from messaging.consumers import Visit
+from messaging.visit import Visit
 from rooms.api import router as rooms
 from tests.permissions import FRAMES, PAGE, REST, text
 

@@ -1,0 +1,203 @@
+"""What a chat of a given size needs, from measured unit costs: `python -m benchmarks.scaling`.
+
+Measures the costs on uvicorn (four minutes), calculates, and writes docs/scaling.md. With `--no-measuring` the costs
+that stand there are taken; `--users`, `--rate` and `--room` calculate another chat and write nothing.
+"""
+
+import argparse
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from math import ceil
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from benchmarks.load import DATA, PORT, ROOT, WARM_UP, Cores, load, running_chat, steady_seconds, web_figures
+from benchmarks.report import conditions, table, write_between_markers
+from devstack.jars import VERSION as KAFKA_VERSION
+
+DOCUMENT = ROOT / "docs" / "scaling.md"
+BUSY = 0.6  # of a core, or of anything else, that is planned with: the rest is for peaks and lost processes
+USERS = (1_000, 10_000, 100_000, 1_000_000)
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Of one web process: CPU in seconds, sizes in bytes."""
+
+    socket: float  # a second of an idle socket
+    message: float  # taking a message in: checks, publishing, acknowledging
+    delivery: float  # showing it to one person, one message a frame
+    socket_bytes: float
+    frame_bytes: float
+    # From kafka_layer/README.md and docs/storing.md: a record in every process's ring, and rows an event consumer
+    # stores a second with the search index.
+    record: float = 7e-6
+    stored: float = 10_000
+    process_bytes: float = 150e6
+    record_bytes: float = 450  # in Kafka, with its headers, before lz4
+
+
+@dataclass(frozen=True)
+class Load:
+    """`rate`: messages a second and user; `room`: people online who see each message."""
+
+    users: int
+    rate: float
+    room: int
+
+    @property
+    def messages(self) -> float:
+        return self.users * self.rate
+
+
+@dataclass(frozen=True)
+class Need:
+    """`processes` None: each would be busy with the records alone."""
+
+    processes: int | None
+    web_memory: float
+    web_network: float
+    kafka_network: float
+    consumers: int
+    rows_a_day: float
+    first: str
+
+
+# What one machine of each kind can do, as far as is known from others: to be replaced by figures of one's own.
+POSTGRES_ROWS = 15_000  # a second, of this schema, on one primary with fast disks
+NETWORK = 1.25e9  # bytes a second: 10 Gbit/s
+
+
+def need(load: Load, costs: Costs) -> Need:
+    messages, deliveries = load.messages, load.messages * load.room
+    shared = load.users * costs.socket + messages * costs.message + deliveries * costs.delivery
+    left = BUSY - messages * costs.record  # every process reads the whole log
+    processes = max(1, ceil(shared / left)) if left > 0 else None
+    readers = (processes or 0) + 1
+    sockets = load.users / processes if processes else 0
+    kafka = messages * costs.record_bytes * (readers + 1)
+    shares = {
+        "PostgreSQL, rows a second": messages / POSTGRES_ROWS,
+        "Kafka's network, since every web process reads the log": kafka / NETWORK,
+        "each web process's reading of the log": messages * costs.record / BUSY,
+        "web processes, which can be added": min(1.0, shared / BUSY),
+    }
+    limits = {name: share for name, share in shares.items() if share >= BUSY and "can be added" not in name}
+    first = max(limits, key=lambda name: limits[name]) if limits else "web processes, which can be added"
+    return Need(
+        processes=processes,
+        web_memory=costs.process_bytes + sockets * costs.socket_bytes,
+        web_network=deliveries * costs.frame_bytes,
+        kafka_network=kafka,
+        consumers=max(1, ceil(messages / (BUSY * costs.stored))),
+        rows_a_day=messages * 86_400,
+        first=first,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--no-measuring", action="store_true", help="take the costs that stand in docs/scaling.md")
+    parser.add_argument("--users", type=int, help="people online")
+    parser.add_argument("--rate", type=float, default=1 / 60, help="messages a second and user (default: one a minute)")
+    parser.add_argument("--room", type=int, default=30, help="people online in a room (default: 30)")
+    arguments = parser.parse_args()
+    if arguments.users is not None:
+        print(describe(Load(arguments.users, arguments.rate, arguments.room), read_costs()))
+        return
+    load_before = os.getloadavg()[0]
+    costs = read_costs() if arguments.no_measuring else measure()
+    if not arguments.no_measuring:
+        text = conditions(["uvicorn", "uvloop"], f"Apache Kafka {KAFKA_VERSION} (one broker)", load_before)
+        write_between_markers("costs", f"{text}\n\n{costs_table(costs)}", path=DOCUMENT)
+    write_between_markers("sizes", "\n\n".join(sizes(costs)), path=DOCUMENT)
+
+
+def measure() -> Costs:
+    """Three loads, from the costs of which those of a socket, a message and a delivery follow."""
+    cores = Cores.of_this_machine()
+    os.sched_setaffinity(0, cores.others)
+    os.environ["CHAT_DATA_DIR"] = str(DATA)
+    with running_chat("uvicorn", cores):
+        load(*WARM_UP)
+        idle = load("--profile", "idle", "--users", "1000", "--ramp", "20", "--seconds", "20")
+        pairs = load("--users", "300", "--rooms", "150", "--ramp", "10", "--seconds", "20")
+        classes = load("--users", "300", "--rooms", "10", "--rate", "0.5", "--ramp", "10", "--seconds", "20")
+    socket = busy(idle) / 1000
+    grown = web_figures(idle, "memory")[-1] - idle["memory_before"][f"web-{PORT}"]
+    (messages, deliveries), (messages2, deliveries2) = rates(pairs), rates(classes)
+    first, second = (busy(report) - 300 * socket for report in (pairs, classes))
+    # first = messages · m + deliveries · d, and so the second.
+    determinant = messages * deliveries2 - messages2 * deliveries
+    message = (first * deliveries2 - second * deliveries) / determinant
+    delivery = (second * messages - first * messages2) / determinant
+    sent = [second["metrics"].get("chat_bytes_sent_total", 0.0) for second in steady_seconds(classes)]
+    frames = [second["metrics"].get("chat_frames_sent_total", 0.0) for second in steady_seconds(classes)]
+    return Costs(socket, message, delivery, grown / 1000, (sent[-1] - sent[0]) / max(1.0, frames[-1] - frames[0]))
+
+
+def busy(report: dict[str, Any]) -> float:
+    return mean(web_figures(report, "cpu"))
+
+
+def rates(report: dict[str, Any]) -> tuple[float, float]:
+    """Messages and deliveries a second."""
+    seconds = steady_seconds(report)
+    return mean(second["sent"] for second in seconds), mean(second["received"] for second in seconds)
+
+
+def costs_table(costs: Costs) -> str:
+    rows = [
+        ["an idle socket", f"{costs.socket * 1e6:.1f} µs a second", f"{costs.socket_bytes / 1024:.1f} KB"],
+        ["taking a message in: checks, publishing, acknowledging", f"{costs.message * 1e6:.0f} µs", "–"],
+        ["showing it to one person", f"{costs.delivery * 1e6:.1f} µs", f"{costs.frame_bytes:.0f} bytes on the wire"],
+        ["a record of the log, in every process", f"{costs.record * 1e6:.1f} µs", "0.8 KB for a minute"],
+    ]
+    return f"{table(['what', 'CPU', 'memory'], rows)}\n\n<!-- {json.dumps(asdict(costs))} -->"
+
+
+def read_costs() -> Costs:
+    found = re.search(r"<!-- (\{.*\}) -->", Path(DOCUMENT).read_text())
+    if found is None:
+        raise SystemExit("There are no costs in docs/scaling.md: run this without options first.")
+    return Costs(**json.loads(found[1]))
+
+
+def sizes(costs: Costs) -> Iterator[str]:
+    for name, rate, room in (("Calm", 1 / 60, 30), ("Busy", 1 / 10, 100)):
+        head = ["online", "messages/s", "deliveries/s", "web processes (cores)", "memory of each", "web → people",
+                "Kafka → readers", "event consumers", "rows a day", "gives out first"]  # fmt: skip
+        loads = [Load(users, rate, room) for users in USERS]
+        yield (
+            f"**{name}**: each says something every {1 / rate:.0f} s, to rooms with {room} people online.\n\n"
+            + table(head, [row(load, need(load, costs)) for load in loads])
+        )
+
+
+def row(load: Load, need: Need) -> list[object]:
+    return [
+        f"{load.users:,}",
+        f"{load.messages:,.0f}",
+        f"{load.messages * load.room:,.0f}",
+        "–" if need.processes is None else f"{need.processes:,}",
+        f"{need.web_memory / 1e6:,.0f} MB",
+        f"{need.web_network / 1e6:,.1f} MB/s",
+        f"{need.kafka_network / 1e6:,.1f} MB/s",
+        need.consumers,
+        f"{need.rows_a_day / 1e6:,.0f} million",
+        need.first,
+    ]
+
+
+def describe(load: Load, costs: Costs) -> str:
+    names = ["online", "messages/s", "deliveries/s", "web processes", "memory of each", "web to people",
+             "Kafka to readers", "event consumers", "rows a day", "gives out first"]  # fmt: skip
+    return "\n".join(f"{name:<18} {value}" for name, value in zip(names, row(load, need(load, costs)), strict=True))
+
+
+if __name__ == "__main__":
+    main()

@@ -7,18 +7,23 @@ still.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import reduce
+from operator import or_
 from time import monotonic
+from typing import NamedTuple
 
 from django.db import DatabaseError, InterfaceError
+from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from accounts.errors import ChatError, ErrorCode
 from accounts.known import known_people
-from accounts.models import AccessChange
+from accounts.models import AccessChange, User
+from messaging.batch_loader import BatchLoader
 from messaging.database import in_database
 from rooms import blocks
 from rooms.models import MODERATING, Block, Membership, Room
@@ -49,6 +54,11 @@ class RoomAccess:
     moderates: bool
 
 
+class Account(NamedTuple):
+    is_active: bool
+    token_generation: int
+
+
 class AccessCache:
     """The rights of the people of one web process; belongs to one event loop."""
 
@@ -60,6 +70,9 @@ class AccessCache:
         # user pk → callbacks of that person's sockets.
         self._listeners: dict[int, set[Listener]] = {}
         self._invalidations = 0
+        self._memberships: BatchLoader[tuple[int, int], RoomAccess] = BatchLoader(read_memberships)
+        self._block_lists: BatchLoader[int, frozenset[str]] = BatchLoader(Block.objects.names_of)
+        self._accounts: BatchLoader[int, Account] = BatchLoader(read_accounts)
         # Ids of AccessChange rows that were acted on, with their time; those older than LOOK_BACK are forgotten.
         self._seen: dict[int, datetime] = {}
         # Monotonic time of the last look that reached the database.
@@ -86,7 +99,7 @@ class AccessCache:
         """Read whom a person blocks unless it is known; `again`: also then. Until it is read, the former list holds."""
         while again or user not in self._blocks:
             invalidations = self._invalidations
-            names = await in_database(Block.objects.names)(user)
+            names = await self._block_lists.get(user) or frozenset()
             again = invalidations != self._invalidations  # it may be older than a change that was told meanwhile
             if user not in self._listeners:
                 return
@@ -100,11 +113,15 @@ class AccessCache:
         access = self._known.get((user, room))
         if access is None:
             invalidations = self._invalidations
-            access = await in_database(read_access)(user, room)
+            access = await self._memberships.get((user, room)) or await in_database(read_access)(user, room)
             # What was read may be older than an invalidation that came meanwhile; then it must not stay.
             if user in self._listeners and invalidations == self._invalidations:
                 self._known[user, room] = access
         return access
+
+    async def read_account(self, user: int) -> Account | None:
+        """How the account of a person stands in the database; None when it is gone."""
+        return await self._accounts.get(user)
 
     async def require_speaker(self, user: int, room: int) -> None:
         """Raise `ChatError` unless the person may send to the room now: also `muted`."""
@@ -170,15 +187,34 @@ def require_unmuted(access: RoomAccess) -> None:
 def read_access(user: int, room: int) -> RoomAccess:
     """Read the rights of a member from PostgreSQL; raise `ChatError` `not_member`, `banned`, or `not_found` for a room
     that the person may not know of."""
-    mine = Membership.objects.filter(user_id=user, room_id=room)
-    membership = mine.values_list("role", "muted_until", "room__kind").first()
-    if membership is not None:
-        role, muted_until, kind = membership
-        return RoomAccess(role, muted_until, moderates=role in MODERATING and kind != Room.Kind.DIRECT)
+    access = read_memberships([(user, room)]).get((user, room))
+    if access is not None:
+        return access
     if Room.objects.filter(pk=room, kind=Room.Kind.PUBLIC).exists():
         require_not_banned(room, user)
         raise ChatError(ErrorCode.NOT_MEMBER, "Join the room first: subscribe to it.")
     raise ChatError(ErrorCode.NOT_FOUND, "There is no such room.")
+
+
+def read_memberships(asked: Collection[tuple[int, int]]) -> dict[tuple[int, int], RoomAccess]:
+    """The rights of those (user pk, room pk) that are members, with one query."""
+    people: dict[int, list[int]] = {}
+    for user, room in asked:
+        people.setdefault(room, []).append(user)
+    wanted = (Q(room_id=room, user_id__in=users) for room, users in people.items())
+    rows = Membership.objects.filter(reduce(or_, wanted))
+    return {
+        (user, room): RoomAccess(role, muted_until, moderates=role in MODERATING and kind != Room.Kind.DIRECT)
+        for user, room, role, muted_until, kind in rows.values_list(
+            "user_id", "room_id", "role", "muted_until", "room__kind"
+        )
+    }
+
+
+def read_accounts(users: Collection[int]) -> dict[int, Account]:
+    """How accounts stand, by their pks."""
+    rows = User.objects.filter(pk__in=users).values_list("pk", "is_active", "token_generation")
+    return {pk: Account(is_active, generation) for pk, is_active, generation in rows}
 
 
 def _recent_changes() -> list[AccessChange]:

@@ -376,10 +376,10 @@ class Visit:
                 self._spawn(self._check_room(concerned, reason))
 
     async def _check_account(self) -> None:
-        user = await in_database(User.objects.filter(pk=self._user_id).only("is_active", "token_generation").first)()
-        if user is None or not user.is_active:
+        account = await self._hub.access.read_account(self._user_id)
+        if account is None or not account.is_active:
             self._socket.close(CloseCode.DEACTIVATED)
-        elif user.token_generation != self._user.token_generation or await self._sign_in_has_ended():
+        elif account.token_generation != self._user.token_generation or await self._sign_in_has_ended():
             self._socket.close(CloseCode.SIGNED_OUT)
 
     async def _sign_in_has_ended(self) -> bool:

@@ -1,6 +1,8 @@
 """Rooms and who is in them. Only `rooms.services` and its steps write these rows (`last_seq`: `messaging.storage`)."""
 
 import unicodedata
+from collections import defaultdict
+from collections.abc import Collection
 from typing import NamedTuple, Self
 
 from django.conf import settings
@@ -196,7 +198,14 @@ class BlockQuerySet(models.QuerySet["Block"]):
 
     def names(self, user: int) -> frozenset[str]:
         """The ids of those whom the person with this pk blocks."""
-        return frozenset(self.filter(user_id=user).values_list("blocked__username", flat=True))
+        return self.names_of([user]).get(user, frozenset())
+
+    def names_of(self, users: Collection[int]) -> dict[int, frozenset[str]]:
+        """The same of several people; who blocks nobody is left out."""
+        names: defaultdict[int, set[str]] = defaultdict(set)
+        for user, name in self.filter(user_id__in=users).values_list("user_id", "blocked__username"):
+            names[user].add(name)
+        return {user: frozenset(blocked) for user, blocked in names.items()}
 
 
 class Block(models.Model):

@@ -1,12 +1,14 @@
 """What a web process knows of people's rights: kept, and forgotten, when somebody's rights may have changed."""
 
-from unittest.mock import AsyncMock
+import asyncio
+from typing import Any
 
 import pytest
 from django.db import OperationalError
 
 from messaging import access
 from messaging.access import AccessCache, RoomAccess
+from rooms.models import BlockQuerySet
 
 ALICE, ROOM = 1, 12
 MEMBER = RoomAccess(role="member", muted_until=None, moderates=False)
@@ -17,12 +19,12 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> list[RoomAccess]:
     """What PostgreSQL answers, in turn; after the last it is away."""
     answers: list[RoomAccess] = []
 
-    def read_access(user: int, room: int) -> RoomAccess:
+    def read_memberships(asked: Any) -> Any:
         if not answers:
             raise OperationalError("PostgreSQL is away.")
-        return answers.pop(0)
+        return {(ALICE, ROOM): answers.pop(0)}
 
-    monkeypatch.setattr(access, "read_access", read_access)
+    monkeypatch.setattr(access, "read_memberships", read_memberships)
     return answers
 
 
@@ -54,7 +56,8 @@ async def test_any_other_change_is_asked_of_postgresql(answers: list[RoomAccess]
 def lists(monkeypatch: pytest.MonkeyPatch) -> list[frozenset[str]]:
     """The block lists that PostgreSQL answers with, in turn."""
     lists: list[frozenset[str]] = []
-    monkeypatch.setattr(access, "in_database", lambda read: AsyncMock(side_effect=lambda *_: lists.pop(0)))
+    monkeypatch.setattr(BlockQuerySet, "names_of", lambda *_: {ALICE: lists.pop(0)})
+    monkeypatch.setattr(access.Block, "objects", BlockQuerySet(access.Block))
     return lists
 
 
@@ -71,19 +74,15 @@ async def test_a_block_list_is_read_once_and_again_when_it_has_changed(lists: li
     assert cache.blocked(ALICE) == frozenset() and lists == []
 
 
-async def test_a_block_list_that_changed_while_it_was_read_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_block_list_that_changed_while_it_was_read_is_read_again(lists: list[frozenset[str]]) -> None:
     cache = AccessCache()
     cache.listen(ALICE, lambda room, reason: None)
-    answers = [frozenset({"bob"}), frozenset({"bob", "carol"})]
-
-    async def read(user: int) -> frozenset[str]:
-        if len(answers) == 2:
-            cache.invalidate(ALICE, None, "blocks")
-        return answers.pop(0)
-
-    monkeypatch.setattr(access, "in_database", lambda _: read)
-    await cache.read_blocks(ALICE)
-    assert cache.blocked(ALICE) == {"bob", "carol"}
+    lists += [frozenset({"bob"}), frozenset({"bob", "carol"})]
+    reading = asyncio.create_task(cache.read_blocks(ALICE))
+    await asyncio.sleep(0)  # the question is put
+    cache.invalidate(ALICE, None, "blocks")
+    await reading
+    assert cache.blocked(ALICE) == {"bob", "carol"} and lists == []
 
 
 async def test_another_block_list_takes_no_known_right_away(answers: list[RoomAccess]) -> None:

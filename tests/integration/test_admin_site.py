@@ -70,7 +70,7 @@ def test_e_mail_addresses_cannot_be_spelled_out(client: Client) -> None:
 def test_what_has_changed_under_a_form_is_told_on_its_page(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """A member became the owner after the form was checked, and a room keeps its owner."""
     owner, member = (User.objects.create_user(username=name) for name in ("alice", "bob"))
-    room = create_room(owner=owner, name="Chess")
+    room = create_room(owner=owner, name="Chess", kind="public")
     join_room(room_id=room.pk, user=member)
     membership = room.memberships.get(user=member)
     lock = services.lock_rooms_step

@@ -161,3 +161,14 @@ def test_the_report_of_a_search_lists_what_was_tried(run: Run, tmp_path: Path):
     assert f"{search.median} users (median of 2, " in (tmp_path / "report.md").read_text()
     assert "| 9 | failed | 7 |  |" in (tmp_path / "report.md").read_text()
     assert "<td>failed</td>" in (tmp_path / "report.html").read_text()
+
+
+def test_a_run_with_a_busy_generator_is_made_once_more():
+    """Something else may have kept the machine busy."""
+    results = {100: iter([Result.WEAK, Result.PASSED])}
+
+    def attempt(users: int) -> Trial:
+        return Trial(users, next(results.get(users, iter([Result.FAILED]))), 0.0, [])
+
+    search = find_max(attempt, start=100, repeat=1)
+    assert search.found == [100] and not search.is_bounded_by_generator

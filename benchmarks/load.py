@@ -150,6 +150,7 @@ def load(*options: str, keep: Path | None = None) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         at = keep or Path(folder)
         command = [sys.executable, str(ROOT / "manage.py"), "loadtest", "--url", f"http://127.0.0.1:{PORT}", *options]
+        (at / "report.json").unlink(missing_ok=True)
         command += ["--report", str(at)]
         result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603 (our own)
         report = at / "report.json"
@@ -184,6 +185,7 @@ def tables(runs: Mapping[tuple[str, str], list[dict[str, Any]]], load: float) ->
 
 Reports = list[dict[str, Any]]
 FAULTS = "lost · twice · disordered"
+FAULT_COUNTS = ("lost", "twice", "out_of_order")
 SEED = ["server", "p50 ms", "p99 ms", FAULTS, "CPU of the web process"]
 MOST = ["server", "users", "p50 ms", "p99 ms", "deliveries/s", FAULTS, "storage lag, records", "generator's core"]
 STORM = ["server", "all back after s", "peak CPU", FAULTS, "gaps", "p99 ms"]
@@ -234,12 +236,12 @@ def steady_seconds(report: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def worst_faults(reports: Reports) -> str:
-    return max((faults(report) for report in reports), key=lambda text: text != "0 · 0 · 0")
+    return faults(max(reports, key=lambda report: [report["counts"][name] for name in FAULT_COUNTS]))
 
 
 def faults(report: dict[str, Any]) -> str:
     counts = report["counts"]
-    return " · ".join(str(counts[name]) for name in ("lost", "twice", "out_of_order"))
+    return " · ".join(str(counts[name]) for name in FAULT_COUNTS)
 
 
 def spread(figures: Sequence[float], digits: int = 0) -> str:

@@ -4,6 +4,7 @@ It speaks as much of the protocol `chat.v1` as the load generator needs, and has
 A message's place in its room comes from a counter in Redis. `PLAIN_LAYER` is `core` or `pubsub`.
 """
 
+import asyncio
 import os
 from typing import Any
 from uuid import uuid4
@@ -25,6 +26,7 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer  # noqa: E402
 from channels.routing import ProtocolTypeRouter  # noqa: E402
 from redis.asyncio import Redis  # noqa: E402
 
+locks: dict[Any, asyncio.Lock] = {}  # by room
 redis = Redis.from_url(os.environ["REDIS_URL"])
 
 
@@ -44,14 +46,13 @@ class PlainConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]  # Channe
             answer = {"type": "subscribed", "id": content["id"], "room": room, "recovered": True}
             await self.send_json({**answer, "cursor": f"0-0-{self.rooms[room]}"})
         elif content["type"] == "send":
-            place = await redis.incr(f"plain:{room}")
-            message = {"id": content["id"], "room": room, "text": content["text"], "cursor": f"0-0-{place}"}
-            event = {
-                "type": "chat.message",
-                "place": place,
-                "message": {**message, "sender": sender_of(content["text"])},
-            }
-            await self.channel_layer.group_send(group, event)
+            text = content["text"]
+            # Place and sending are one act, so that the order of the messages is not this file's fault.
+            async with locks.setdefault(room, asyncio.Lock()):
+                place = await redis.incr(f"plain:{room}")
+                message = {"id": content["id"], "room": room, "sender": sender_of(text), "text": text}
+                event = {"type": "chat.message", "place": place, "message": {**message, "cursor": f"0-0-{place}"}}
+                await self.channel_layer.group_send(group, event)
             ack = {"type": "ack", "id": content["id"], "room": room, "cursor": f"0-0-{place}"}
             await self.send_json({**ack, "message": content["id"]})
 

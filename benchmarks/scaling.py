@@ -39,6 +39,7 @@ class Costs:
     stored: float = 10_000
     process_bytes: float = 150e6
     record_bytes: float = 450  # in Kafka, with its headers, before lz4
+    ring_bytes: float = 1_100  # of a record in a process, with its JSON
 
 
 @dataclass(frozen=True)
@@ -56,47 +57,46 @@ class Load:
 
 @dataclass(frozen=True)
 class Need:
-    """`processes` None: each would be busy with the records alone."""
+    """None: each web process would be busy with the log alone."""
 
     processes: int | None
-    web_memory: float
+    web_memory: float | None
     web_network: float
-    kafka_network: float
+    kafka_network: float | None
     consumers: int
     rows_a_day: float
     first: str
 
 
-# What one machine of each kind can do, as far as is known from others: to be replaced by figures of one's own.
+# What others can do, as far as it is known: to be replaced by figures of one's own.
 POSTGRES_ROWS = 15_000  # a second, of this schema, on one primary with fast disks
-NETWORK = 1.25e9  # bytes a second: 10 Gbit/s
+KAFKA_NETWORK = 3 * 1.25e9  # bytes a second out of three brokers with 10 Gbit/s each
+WEB_MEMORY = 2e9  # bytes that a web process may take
+REPLAY = 60  # seconds of records in memory
 
 
 def need(load: Load, costs: Costs) -> Need:
     messages, deliveries = load.messages, load.messages * load.room
     shared = load.users * costs.socket + messages * costs.message + deliveries * costs.delivery
     left = BUSY - messages * costs.record  # every process reads the whole log
-    processes = max(1, ceil(shared / left)) if left > 0 else None
-    readers = (processes or 0) + 1
-    sockets = load.users / processes if processes else 0
-    kafka = messages * costs.record_bytes * (readers + 1)
+    consumers = max(1, ceil(messages / (BUSY * costs.stored)))
+    # What cannot be had by adding web processes.
     shares = {
         "PostgreSQL, rows a second": messages / POSTGRES_ROWS,
-        "Kafka's network, since every web process reads the log": kafka / NETWORK,
-        "each web process's reading of the log": messages * costs.record / BUSY,
-        "web processes, which can be added": min(1.0, shared / BUSY),
+        "each web process's reading of the log": messages * costs.record,
     }
-    limits = {name: share for name, share in shares.items() if share >= BUSY and "can be added" not in name}
-    first = max(limits, key=lambda name: limits[name]) if limits else "web processes, which can be added"
-    return Need(
-        processes=processes,
-        web_memory=costs.process_bytes + sockets * costs.socket_bytes,
-        web_network=deliveries * costs.frame_bytes,
-        kafka_network=kafka,
-        consumers=max(1, ceil(messages / (BUSY * costs.stored))),
-        rows_a_day=messages * 86_400,
-        first=first,
-    )
+    processes = memory = kafka = None
+    if left > 0:
+        processes = max(1, ceil(shared / left))
+        memory = costs.process_bytes + load.users / processes * costs.socket_bytes
+        memory += messages * REPLAY * costs.ring_bytes
+        # Once for each web process, and once for the event consumers together.
+        kafka = messages * costs.record_bytes * (processes + 1)
+        shares["Kafka's network: each web process reads the log"] = kafka / KAFKA_NETWORK
+        shares["the memory of each web process, which holds a minute of the log"] = memory / WEB_MEMORY
+    name, share = max(shares.items(), key=lambda item: item[1])
+    first = name if share >= BUSY else "web processes, which can be added"
+    return Need(processes, memory, deliveries * costs.frame_bytes, kafka, consumers, messages * 86_400, first)
 
 
 def main() -> None:
@@ -130,14 +130,18 @@ def measure() -> Costs:
     socket = busy(idle) / 1000
     grown = web_figures(idle, "memory")[-1] - idle["memory_before"][f"web-{PORT}"]
     (messages, deliveries), (messages2, deliveries2) = rates(pairs), rates(classes)
-    first, second = (busy(report) - 300 * socket for report in (pairs, classes))
-    # first = messages · m + deliveries · d, and so the second.
+    of_pairs, of_classes = (busy(report) - 300 * socket for report in (pairs, classes))
+    # of_pairs = messages · m + deliveries · d, and so of_classes.
     determinant = messages * deliveries2 - messages2 * deliveries
-    message = (first * deliveries2 - second * deliveries) / determinant
-    delivery = (second * messages - first * messages2) / determinant
-    sent = [second["metrics"].get("chat_bytes_sent_total", 0.0) for second in steady_seconds(classes)]
-    frames = [second["metrics"].get("chat_frames_sent_total", 0.0) for second in steady_seconds(classes)]
-    return Costs(socket, message, delivery, grown / 1000, (sent[-1] - sent[0]) / max(1.0, frames[-1] - frames[0]))
+    message = (of_pairs * deliveries2 - of_classes * deliveries) / determinant
+    delivery = (of_classes * messages - of_pairs * messages2) / determinant
+    frames, sent = (grown_by(classes, name) for name in ("chat_frames_sent_total", "chat_bytes_sent_total"))
+    return Costs(socket, message, delivery, grown / 1000, sent / max(1.0, frames))
+
+
+def grown_by(report: dict[str, Any], metric: str) -> float:
+    values = [second["metrics"].get(metric, 0.0) for second in steady_seconds(report)]
+    return float(values[-1] - values[0])
 
 
 def busy(report: dict[str, Any]) -> float:
@@ -184,9 +188,9 @@ def row(load: Load, need: Need) -> list[object]:
         f"{load.messages:,.0f}",
         f"{load.messages * load.room:,.0f}",
         "–" if need.processes is None else f"{need.processes:,}",
-        f"{need.web_memory / 1e6:,.0f} MB",
+        "–" if need.web_memory is None else f"{need.web_memory / 1e6:,.0f} MB",
         f"{need.web_network / 1e6:,.1f} MB/s",
-        f"{need.kafka_network / 1e6:,.1f} MB/s",
+        "–" if need.kafka_network is None else f"{need.kafka_network / 1e6:,.1f} MB/s",
         need.consumers,
         f"{need.rows_a_day / 1e6:,.0f} million",
         need.first,

@@ -48,8 +48,8 @@ websocket = URLRouter([path("ws", chat), re_path("", refuse)])  # type: ignore[a
 get_resolver().url_patterns  # noqa: B018
 gc.collect()
 gc.freeze()
-# Records and sockets live long, and hardly any garbage here is in cycles: look for it seldom, and through everything
-# once in a million objects instead of in ten thousands.
+# Records and sockets live long, and hardly any garbage here is in cycles: each look through everything would hold all
+# sockets up for a tenth of a second in a large room.
 gc.set_threshold(10_000, 10, 10)
 
 router = ProtocolTypeRouter({"http": http, "websocket": websocket})

@@ -55,7 +55,7 @@ class Handshake:
             await send({"type": "websocket.close", "code": 4001, "reason": None})
             return
         # Channels' own middleware would look at the session again with each frame that is sent.
-        session = _session_of(headers)
+        session = _session_of(scope)
         try:
             if token is not None:
                 user = await in_database(user_for_token)(token)
@@ -108,9 +108,10 @@ async def _refuse(scope: Scope, send: ASGISendCallable, problem: ChatError) -> N
     await send({"type": "websocket.http.response.body", "body": problem.detail.encode(), "more_body": False})
 
 
-def _session_of(headers: dict[bytes, bytes]) -> SessionBase:
-    """Not read yet; an empty one where there is no cookie."""
-    cookies = parse_cookie(headers.get(b"cookie", b"").decode("latin-1"))
+def _session_of(scope: Scope) -> SessionBase:
+    """Not read yet; an empty one where there is no cookie. HTTP/2 may part cookies into several headers."""
+    header = b"; ".join(value for name, value in scope["headers"] if name == b"cookie")
+    cookies = parse_cookie(header.decode("latin-1"))
     store: type[SessionBase] = import_string(f"{settings.SESSION_ENGINE}.SessionStore")
     return store(cookies.get(settings.SESSION_COOKIE_NAME))
 

@@ -49,6 +49,16 @@ def violations(plan: Plan, outcome: Outcome, limits: Limits) -> list[str]:
     return found
 
 
+def is_faulty(outcome: Outcome, limits: Limits) -> bool:
+    """Whether messages were lost, came twice, out of order or from nowhere: no busy generator makes that."""
+    return (
+        outcome.lost > limits.lost
+        or outcome.twice > limits.twice
+        or outcome.out_of_order > limits.out_of_order
+        or outcome.foreign > limits.foreign
+    )
+
+
 def is_late(outcome: Outcome, limits: Limits) -> bool:
     """Whether the generator put less load on than was planned."""
     return late_share(outcome) > limits.late

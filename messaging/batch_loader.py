@@ -29,7 +29,7 @@ class BatchLoader(Generic[K, V]):
         if future is None:
             future = self._waiting[key] = asyncio.get_running_loop().create_future()
         if self._asking is None:
-            self._asking = asyncio.create_task(self._ask())
+            self._asking = asyncio.create_task(self._ask(), name="batch-loader")
         return await asyncio.shield(future)
 
     async def _ask(self) -> None:
@@ -40,10 +40,15 @@ class BatchLoader(Generic[K, V]):
                     del self._waiting[key]
                 try:
                     answers = await in_database(self._load)(asked.keys())
-                except Exception as error:
+                except BaseException as error:
                     for future in asked.values():
-                        future.set_exception(error)
-                        future.exception()  # all who would have heard of it may be gone
+                        if isinstance(error, Exception):
+                            future.set_exception(error)
+                            future.exception()  # all who would have heard of it may be gone
+                        else:
+                            future.cancel()
+                    if not isinstance(error, Exception):
+                        raise
                 else:
                     for key, future in asked.items():
                         future.set_result(answers.get(key))

@@ -149,11 +149,14 @@ class Socket:
         finally:
             if self._timer is not None:
                 self._timer.cancel()
-            self._count()
             # The pending receive must be gone before a close is sent: granian drops a close while one is pending.
             for task in tasks:
                 task.cancel()
             results = await asyncio.gather(*tasks, return_exceptions=True)
+            self._count()
+            # They belong to whoever owns this socket: without the cycle both are freed at once, and a thousand people
+            # who go do not wait for the garbage collector, which comes seldom.
+            del self._handle, self._show
         for result in results:
             self._note_end(result)
         if self._closing.done() and self.client_code is None:
@@ -245,8 +248,10 @@ class Socket:
         self._frames += 1
         self._bytes += text.size
         if self._flow.needs_ping:
-            ping = protocol.ping(self._flow.ping(self._now()))
-            await self._send({"type": "websocket.send", "text": protocol.render(ping).text})
+            ping = protocol.render(protocol.ping(self._flow.ping(self._now())))
+            await self._send({"type": "websocket.send", "text": ping.text})
+            self._frames += 1
+            self._bytes += ping.size
         self._writing = False
 
     def _watch(self) -> None:

@@ -72,7 +72,7 @@ class Visit:
         # Rooms whose stream this socket gets.
         self._rooms: set[int] = set()
         # Rooms that the person was told to have left, until the person is added again.
-        self._left: set[int | None] = set()
+        self._left: set[int] = set()
         self._follows_list = False
         self._follower = Follower(self._user_id, self._rooms, self._socket)
         # The showing of the newest private news; None before the first.
@@ -120,6 +120,7 @@ class Visit:
             await asyncio.gather(*tasks, return_exceptions=True)
             self._leave_rooms()
             self._hub.visits.discard(self)
+            self._handlers.clear()
             self._ended.set()
 
     async def drain(self, after: float) -> None:
@@ -358,9 +359,9 @@ class Visit:
     # Rights
 
     def _access_changed(self, room: int | None, reason: str) -> None:
-        if reason == ADDED:
+        if reason == ADDED and room is not None:
             self._left.discard(room)
-            if room is not None and self._follows_list:
+            if self._follows_list:
                 self._spawn(self._show_in_list(room, "room_created"))
             return
         if room is None:

@@ -1,6 +1,9 @@
 """The socket's own loop, with a server and a client that do what a test says."""
 
+import asyncio
+import gc
 import json
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,3 +44,35 @@ async def test_a_client_that_does_not_read_its_answers_gets_no_more_of_them():
     socket = Socket(receive, send, Subscription(no_layer), handle=handle, show=lambda _: None)
     await socket.serve()
     assert len(handled) <= 10
+
+
+async def take(event: Any) -> None:
+    """A server's `send` that takes everything."""
+
+
+class Owner:
+    """As a visit does, it has a socket that calls it."""
+
+    def __init__(self) -> None:
+        subscription = Subscription(no_layer)
+        self.socket = Socket(receive_all([]), take, subscription, handle=self.handle, show=self.show)
+
+    async def handle(self, frame: Frame) -> None:
+        """Answers nothing."""
+
+    def show(self, item: Any) -> None:
+        """Shows nothing."""
+
+
+async def test_an_ended_socket_and_its_owner_need_no_garbage_collector():
+    """Which comes seldom, and after a storm thousands would wait for it."""
+    owner = Owner()
+    gone = weakref.ref(owner)
+    gc.disable()
+    try:
+        await owner.socket.serve()
+        del owner
+        await asyncio.sleep(0)
+        assert gone() is None
+    finally:
+        gc.enable()

@@ -2,7 +2,8 @@
 
 The web process has the first core for itself; everything else, the generator too, is on the others, where the
 generator goes first: it must not be late. Writes its tables
-into docs/load.md. All of it takes about 80 minutes; `--servers` and `--parts` name some.
+into docs/load.md. All of it takes about 80 minutes; `--servers` and `--parts` name some, and the rows of the others
+stay as their reports say. Each row names the commit that was measured.
 """
 
 import argparse
@@ -73,6 +74,10 @@ def main() -> None:
                 found = list(measure(server, part, arguments.repeat, arguments.results))
                 runs[server, part] = found
                 print(server, part, *map(summary, found), sep="\n  ", flush=True)
+    for server in (*SERVERS, *PLAIN):
+        for part in PARTS:
+            if (server, part) not in runs and (kept := kept_reports(arguments.results / server, part)):
+                runs[server, part] = kept
     write_between_markers("figures", "\n\n".join(tables(runs, load)), path=DOCUMENT)
 
 
@@ -145,6 +150,11 @@ def measure(server: str, part: str, repeat: int, results: Path) -> Iterator[dict
         yield load("--profile", part, keep=results / server / f"{part}-{number + 1}")
 
 
+def kept_reports(folder: Path, part: str) -> list[dict[str, Any]]:
+    """Of an earlier run."""
+    return [json.loads(path.read_text()) for path in sorted(folder.glob(f"{part}*/report.json"))]
+
+
 def load(*options: str, keep: Path | None = None) -> dict[str, Any]:
     """Run the generator and return its report. What it finds fault with is in there."""
     with tempfile.TemporaryDirectory() as folder:
@@ -171,7 +181,7 @@ def tables(runs: Mapping[tuple[str, str], list[dict[str, Any]]], load: float) ->
     packages = ["django", "channels", "channels-redis", "daphne", "uvicorn", "granian"]
     yield conditions(packages, f"Apache Kafka {KAFKA_VERSION} (one broker)", load)
     parts: dict[str, dict[str, list[dict[str, Any]]]] = {part: {} for part in PARTS}
-    for (server, part), found in runs.items():
+    for (server, part), found in sorted(runs.items()):
         parts[part][server] = found
     for part, text, head, row in (
         ("seed", "**Seed**: 100 people, 10,000 deliveries a second.", SEED, seed_row),
@@ -180,7 +190,8 @@ def tables(runs: Mapping[tuple[str, str], list[dict[str, Any]]], load: float) ->
         ("idle", "**Idle**: 2,000 sockets that say nothing.", IDLE, idle_row),
     ):
         if parts[part]:
-            yield f"{text}\n\n{table(head, [row(server, found) for server, found in parts[part].items()])}"
+            rows = [[*row(server, found), commits(found)] for server, found in parts[part].items()]
+            yield f"{text}\n\n{table([*head, 'commit'], rows)}"
 
 
 Reports = list[dict[str, Any]]
@@ -217,6 +228,10 @@ def idle_row(server: str, reports: Reports) -> list[object]:
     grown = [(web_figures(report, "memory")[-1] - report["memory_before"][f"web-{PORT}"]) / 1024 for report in reports]
     sockets = [report["counts"]["joined"] for report in reports]
     return [server, spread([size / count for size, count in zip(grown, sockets, strict=True)], 1), cpu(reports)]
+
+
+def commits(reports: Reports) -> str:
+    return ", ".join(sorted({report["conditions"]["commit"] for report in reports}))
 
 
 def latency(reports: Reports, at: str) -> str:

@@ -10,7 +10,7 @@ SignUp = Callable[[str], Page]
 
 def create_room(page: Page) -> str:
     name = f"Room {uuid4().hex[:6]}"
-    page.get_by_role("button", name="New room").click()
+    page.get_by_role("button", name="New room", exact=True).click()
     page.get_by_label("Name").fill(name)
     page.get_by_role("button", name="Create").click()
     expect(page.get_by_role("heading", name=name)).to_be_visible()

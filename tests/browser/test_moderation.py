@@ -111,7 +111,7 @@ def test_two_people_talk_in_a_direct_room_until_one_blocks_the_other(sign_up: Si
 
 def test_those_who_lead_a_room_see_reports_and_add_people(sign_up: SignUp):
     alice, bob = sign_up("alice"), sign_up("bob")
-    alice.get_by_role("button", name="New room").click()
+    alice.get_by_role("button", name="New room", exact=True).click()
     alice.get_by_label("Name").fill("Den")
     alice.get_by_label("Private").check()
     alice.get_by_role("button", name="Create").click()

@@ -61,8 +61,8 @@ def test_a_draft_waits_in_its_room(sign_up: SignUp):
 
 def test_escape_closes_the_dialog_and_gives_the_focus_back(sign_up: SignUp):
     page = sign_up("alice")
-    page.get_by_role("button", name="New room").click()
+    page.get_by_role("button", name="New room", exact=True).click()
     expect(page.get_by_label("Name")).to_be_focused()
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_be_hidden()
-    expect(page.get_by_role("button", name="New room")).to_be_focused()
+    expect(page.get_by_role("button", name="New room", exact=True)).to_be_focused()

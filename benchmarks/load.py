@@ -136,7 +136,8 @@ def pin(process: psutil.Process, cores: set[int]) -> None:
     """All threads that it and its children have; those that come later inherit it."""
     for one in (process, *process.children(recursive=True)):
         for thread in one.threads():
-            os.sched_setaffinity(thread.id, cores)
+            with suppress(ProcessLookupError):  # it has ended meanwhile
+                os.sched_setaffinity(thread.id, cores)
 
 
 def measure(server: str, part: str, repeat: int, results: Path) -> Iterator[dict[str, Any]]:

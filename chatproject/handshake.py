@@ -55,7 +55,7 @@ class Handshake:
             await send({"type": "websocket.close", "code": 4001, "reason": None})
             return
         # Channels' own middleware would look at the session again with each frame that is sent.
-        session = _session_of(scope)
+        session = _session_of(scope) if token is None else None
         try:
             if token is not None:
                 user = await in_database(user_for_token)(token)
@@ -68,7 +68,7 @@ class Handshake:
             away = ChatError(ErrorCode.UNAVAILABLE, "The database cannot answer now; try again.")
             user, scope = None, {**scope, "refusal": away}
         person = user if user is not None and user.is_authenticated else None
-        session_key = None if token is not None else session.session_key
+        session_key = None if session is None else session.session_key
         expires = None if token is None or person is None else expiry_of(token)
         await self.inner({**scope, "user": person, "session_key": session_key, "expires": expires}, receive, send)
 

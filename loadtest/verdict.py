@@ -29,17 +29,13 @@ class Limits:
 def violations(plan: Plan, outcome: Outcome, limits: Limits) -> list[str]:
     """What the server did; empty for a run without fault."""
     counted = [
-        (outcome.lost, limits.lost, "receipts are missing of messages that were acknowledged"),
-        (outcome.twice, limits.twice, "messages came twice"),
-        (outcome.out_of_order, limits.out_of_order, "messages came out of order"),
-        (outcome.foreign, limits.foreign, "messages came that nobody of this run said, or not so"),
         (len(outcome.unacknowledged), limits.unacknowledged, "messages were not acknowledged"),
         (outcome.gaps, limits.gaps, "gaps were told by the server"),
         (plan.users - outcome.joined, 0, "users did not get into their room"),
         (outcome.cut - outcome.returning.count, 0, "users did not come back after the storm"),
         (outcome.rooms_lost, 0, "followers of the room list were not shown a created room"),
     ]
-    found = [f"{count} {what}." for count, limit, what in counted if count > limit]
+    found = [*faults(outcome, limits), *_exceeded(counted)]
     if outcome.errors.total() > limits.errors:
         found += [f"{count} times: {error}." for error, count in outcome.errors.items()]
     for percentile, limit in ((50, limits.p50), (99, limits.p99)):
@@ -49,14 +45,20 @@ def violations(plan: Plan, outcome: Outcome, limits: Limits) -> list[str]:
     return found
 
 
-def is_faulty(outcome: Outcome, limits: Limits) -> bool:
-    """Whether messages were lost, came twice, out of order or from nowhere: no busy generator makes that."""
-    return (
-        outcome.lost > limits.lost
-        or outcome.twice > limits.twice
-        or outcome.out_of_order > limits.out_of_order
-        or outcome.foreign > limits.foreign
+def faults(outcome: Outcome, limits: Limits) -> list[str]:
+    """Those of the violations that no busy generator makes."""
+    return _exceeded(
+        [
+            (outcome.lost, limits.lost, "receipts are missing of messages that were acknowledged"),
+            (outcome.twice, limits.twice, "messages came twice"),
+            (outcome.out_of_order, limits.out_of_order, "messages came out of order"),
+            (outcome.foreign, limits.foreign, "messages came that nobody of this run said, or not so"),
+        ]
     )
+
+
+def _exceeded(counted: list[tuple[int, int, str]]) -> list[str]:
+    return [f"{count} {what}." for count, limit, what in counted if count > limit]
 
 
 def is_late(outcome: Outcome, limits: Limits) -> bool:

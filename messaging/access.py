@@ -113,7 +113,9 @@ class AccessCache:
         access = self._known.get((user, room))
         if access is None:
             invalidations = self._invalidations
-            access = await self._memberships.get((user, room)) or await in_database(read_access)(user, room)
+            access = await self._memberships.get((user, room))
+            if access is None:
+                raise await in_database(refusal)(user, room)
             # What was read may be older than an invalidation that came meanwhile; then it must not stay.
             if user in self._listeners and invalidations == self._invalidations:
                 self._known[user, room] = access
@@ -188,12 +190,17 @@ def read_access(user: int, room: int) -> RoomAccess:
     """Read the rights of a member from PostgreSQL; raise `ChatError` `not_member`, `banned`, or `not_found` for a room
     that the person may not know of."""
     access = read_memberships([(user, room)]).get((user, room))
-    if access is not None:
-        return access
+    if access is None:
+        raise refusal(user, room)
+    return access
+
+
+def refusal(user: int, room: int) -> ChatError:
+    """What somebody who is no member of a room is answered. Raises `ChatError` `banned`."""
     if Room.objects.filter(pk=room, kind=Room.Kind.PUBLIC).exists():
         require_not_banned(room, user)
-        raise ChatError(ErrorCode.NOT_MEMBER, "Join the room first: subscribe to it.")
-    raise ChatError(ErrorCode.NOT_FOUND, "There is no such room.")
+        return ChatError(ErrorCode.NOT_MEMBER, "Join the room first: subscribe to it.")
+    return ChatError(ErrorCode.NOT_FOUND, "There is no such room.")
 
 
 def read_memberships(asked: Collection[tuple[int, int]]) -> dict[tuple[int, int], RoomAccess]:

@@ -40,17 +40,15 @@ class BatchLoader(Generic[K, V]):
                     del self._waiting[key]
                 try:
                     answers = await in_database(self._load)(asked.keys())
-                except BaseException as error:
-                    for future in asked.values():
-                        if isinstance(error, Exception):
-                            future.set_exception(error)
-                            future.exception()  # all who would have heard of it may be gone
-                        else:
-                            future.cancel()
-                    if not isinstance(error, Exception):
-                        raise
-                else:
                     for key, future in asked.items():
                         future.set_result(answers.get(key))
+                except Exception as error:
+                    for future in asked.values():
+                        future.set_exception(error)
+                        future.exception()  # all who would have heard of it may be gone
+                finally:
+                    # Those without an answer, when this task is cancelled.
+                    for future in asked.values():
+                        future.cancel()
         finally:
             self._asking = None

@@ -21,7 +21,7 @@ from accounts.errors import ChatError
 from chatproject.loadtest_seats import prepare_seats
 from chatproject.loadtest_server import find_metrics, find_processes
 from devstack.urls import read_urls
-from loadtest import Limits, Plan, Run, Sampler, is_faulty, is_late, run_plan, violations, weaknesses
+from loadtest import Limits, Plan, Run, Sampler, faults, is_late, run_plan, violations, weaknesses
 from loadtest.conditions import read_conditions
 from loadtest.crew import WorkerFailed
 from loadtest.options import add_options, read_limits, read_plan
@@ -147,7 +147,7 @@ def _judge(run: Run, limits: Limits) -> Trial:
     """A busy generator shows latencies higher than they are, and never lower: what passes nevertheless, has passed. But
     the load must have been put on as it was planned."""
     found, weak = violations(run.plan, run.outcome, limits), weaknesses(run.outcome, limits)
-    if is_faulty(run.outcome, limits):
+    if faults(run.outcome, limits):
         result = Result.FAILED
     elif is_late(run.outcome, limits) or (found and weak):
         result = Result.WEAK

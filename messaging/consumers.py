@@ -53,6 +53,10 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]  # Channels has no type
                 limited_total.labels("sockets").inc()
                 await send({"type": "websocket.close", "code": int(CloseCode.TOO_MANY)})
                 return
+            if hub.draining:
+                # It has begun meanwhile, and asks only those to leave whom it has found.
+                await send({"type": "websocket.close", "code": int(CloseCode.RESTART)})
+                return
             with connections.track_inprogress():
                 await Visit(hub, user, scope["session_key"], scope["expires"], receive, send).serve()
         finally:

@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 RECONNECTS_PER_SECOND = 50
 RECONNECT_SPREAD = 10.0  # seconds, at most
 DRAIN_PATIENCE = 10.0  # seconds beyond the spread, for what is still under way
+CLOSE_DEADLINE = 2.0  # seconds that background tasks have to end
 
 RESTART_INTERVAL = 1.0  # seconds until a background task that failed begins again
 
@@ -144,7 +145,11 @@ class Hub:
         tasks, self._tasks = self._tasks, []
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks:
+            # A library may swallow a cancellation (redis-py while it connects), which must not hold up the process.
+            _, left = await asyncio.wait(tasks, timeout=CLOSE_DEADLINE)
+            if left:
+                logger.warning("Still running: %s.", ", ".join(sorted(task.get_name() for task in left)))
 
 
 async def _run_on(work: Callable[[], Awaitable[None]]) -> None:

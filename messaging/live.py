@@ -14,7 +14,8 @@ from typing import Any
 
 import redis
 import redis.asyncio
-from redis.exceptions import RedisError
+
+from rooms.presence import PresenceUnavailable, in_time
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +37,8 @@ class LiveFigures:
         """Tell for ever what `figures` returns: numbers, and the people who are connected."""
         while True:
             try:
-                await self.tell(*figures())
-            except (RedisError, OSError, TimeoutError) as error:
+                await in_time(self.tell(*figures()))
+            except PresenceUnavailable as error:
                 logger.debug("The live figures are not told: %s", error)
             await asyncio.sleep(INTERVAL)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from threading import Lock
 from typing import TYPE_CHECKING
 from weakref import WeakSet
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from kafka_layer.fanout import Fanout, Group
 
 BATCH_BYTES = 256 * 1024  # a batch ends with the record that passes this
+# Members that are woken in one turn of the loop. With a thousand, a turn takes a tenth of a second, and libuv (uvloop)
+# takes one new connection a turn: https://github.com/libuv/libuv/pull/3696.
+MEMBERS_A_TURN = 64
 BATCHES_KEPT = 16  # members that resume at many places at once must not fill the memory with renderings
 
 
@@ -29,13 +33,16 @@ class Hub:
         self.delivered = 0  # records handed to members
         self._lock = Lock()
         self._news: set[View] = set()
+        self._is_passing_on = False
+        # Those who have not been told yet of what is passed on now.
+        self._untold: Iterator[Member] = iter(())
 
     def tell(self, views: Iterable[View]) -> None:
         """From the reader's thread. While the loop is busy, news pile up and arrive as one."""
         with self._lock:
-            scheduled = bool(self._news)
             self._news.update(views)
-        if not scheduled:
+            is_passing_on, self._is_passing_on = self._is_passing_on, True
+        if not is_passing_on:
             call_in_loop(self.loop, self._pass_on)
 
     def fail(self, error: LayerClosed) -> None:
@@ -44,10 +51,20 @@ class Hub:
             subscription.fail(error)
 
     def _pass_on(self) -> None:
-        with self._lock:
-            news, self._news = self._news, set()
-        for view in news:
-            view.advance()
+        """Tell some members, and the next ones in the next turn of the loop. Newer news wait until all are told: those
+        who stood at the same place still do."""
+        members = tuple(islice(self._untold, MEMBERS_A_TURN))
+        if not members:
+            with self._lock:
+                news, self._news = self._news, set()
+                self._is_passing_on = bool(news)
+            if not news:
+                return
+            self._untold = chain.from_iterable(view.advance() for view in news)
+            members = tuple(islice(self._untold, MEMBERS_A_TURN))
+        for member in members:
+            member.subscription.notice(member)
+        self.loop.call_soon(self._pass_on)
 
 
 @dataclass(eq=False, slots=True)
@@ -75,12 +92,12 @@ class View:
         self._fanout = fanout
         self._batches: dict[tuple[int, int], Batch] = {}  # (generation, cursor) -> what follows up to `end`
 
-    def advance(self) -> None:
+    def advance(self) -> Sequence[Member]:
+        """See what the ring has now; return those who are to be told."""
         with self._fanout.lock:
             self.end = self.group.ring.last_offset
         self._batches.clear()
-        for member in self.members:
-            member.subscription.notice(member)
+        return tuple(self.members)
 
     def take(self, member: Member) -> Batch | Gap | None:
         """What the member reads next, and its cursor is behind it; None when it has read everything."""
@@ -202,8 +219,11 @@ class Subscription:
         self.fail(LayerClosed("This subscription is closed."))
 
     def notice(self, member: Member) -> None:
-        """Inside the loop: the member may have something to read."""
-        self._pending[member.view.group.name] = member
+        """Inside the loop: the member may have something to read, unless it has left meanwhile."""
+        group = member.view.group.name
+        if self._members.get(group) is not member:
+            return
+        self._pending[group] = member
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 

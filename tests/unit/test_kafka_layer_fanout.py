@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+from itertools import pairwise
 from typing import Any, cast
 
 import pytest
@@ -15,6 +16,7 @@ from kafka_layer.fanout import Fanout, Limits
 from kafka_layer.forwards import Forwards
 from kafka_layer.mailbox import Mailboxes
 from kafka_layer.routes import Routes
+from kafka_layer.subscription import MEMBERS_A_TURN
 
 ROUTED, OWN = "routed", "own"
 
@@ -64,6 +66,53 @@ class Log:
 def numbers(item: Batch | Gap) -> list[int]:
     assert isinstance(item, Batch), item
     return [record.message["n"] for record in item.records]
+
+
+async def test_a_large_group_leaves_turns_of_the_loop_to_others() -> None:
+    """One turn for a thousand members would hold up every new connection: libuv takes one a turn."""
+    log = Log()
+    members = [log.subscription() for _ in range(5 * MEMBERS_A_TURN)]
+    for member in members:
+        await member.join("room.1")
+    readers = [asyncio.create_task(member.next()) for member in members]
+    await asyncio.sleep(0)  # all wait
+    log.append("room.1", 1)
+    told = []
+    while not all(reader.done() for reader in readers):
+        await asyncio.sleep(0)
+        told.append(sum(reader.done() for reader in readers))
+    growth = [after - before for before, after in pairwise([0, *told])]
+    assert max(growth) <= MEMBERS_A_TURN
+    assert len({id(reader.result()) for reader in readers}) == 1
+
+
+async def test_news_that_come_while_members_are_told_part_nobody_from_the_others() -> None:
+    log = Log()
+    members = [log.subscription() for _ in range(3 * MEMBERS_A_TURN)]
+    for member in members:
+        await member.join("room.1")
+    readers = [asyncio.create_task(member.next()) for member in members]
+    await asyncio.sleep(0)  # all wait
+    log.append("room.1", 1)
+    while not any(reader.done() for reader in readers):  # noqa: ASYNC110 (turns are counted)
+        await asyncio.sleep(0)
+    log.append("room.1", 2)
+    assert [numbers(item) for item in await asyncio.gather(*readers)] == [[1]] * len(members)
+    assert [numbers(await member.next()) for member in members] == [[2]] * len(members)
+
+
+async def test_a_member_that_left_while_others_were_told_is_told_nothing() -> None:
+    log = Log()
+    members = [log.subscription() for _ in range(3 * MEMBERS_A_TURN)]
+    for member in members:
+        await member.join("room.1")
+        await member.join("room.2")
+    log.append("room.1", 1)
+    await asyncio.sleep(0)  # the first are told
+    for member in members:
+        await member.leave("room.1")
+    log.append("room.2", 2)
+    assert [numbers(await member.next()) for member in members] == [[2]] * len(members)
 
 
 async def test_members_at_the_same_place_share_one_batch_and_one_rendering() -> None:

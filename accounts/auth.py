@@ -15,7 +15,7 @@ from accounts.errors import ChatError, ErrorCode
 from accounts.known import known_people
 from accounts.limits import give_back, network_of, require, require_address, require_here
 from accounts.models import User, username_key
-from accounts.tokens import InvalidToken, read_token
+from accounts.tokens import InvalidToken, TokenClaims, read_token
 from accounts.turns import hashing
 
 
@@ -56,26 +56,27 @@ def caller(request: HttpRequest) -> User:
 
 
 def user_for_token(token: str) -> User:
-    """The person of a token, as the database had it a second ago at most. Raises `ChatError`: `unauthenticated` for a
-    void token, `forbidden` for a deactivated account."""
+    """The person of a token, as the database had it a second ago at most. Raises `ChatError` as the two below."""
+    claims = claims_of(token)
+    return require_valid(claims, known_people.get(claims.user_id))
+
+
+def claims_of(token: str) -> TokenClaims:
+    """Raises `ChatError` `unauthenticated` for what is no token, or one that has expired."""
     try:
-        claims = read_token(token)
+        return read_token(token)
     except InvalidToken as error:
         raise ChatError(ErrorCode.UNAUTHENTICATED, str(error)) from None
-    user = known_people.get(claims.user_id)
+
+
+def require_valid(claims: TokenClaims, user: User | None) -> User:
+    """The person whom a token names, where it still may. Raises `ChatError`: `unauthenticated` for a void token,
+    `forbidden` for a deactivated account."""
     if user is not None and not user.is_active:
         raise ChatError(ErrorCode.FORBIDDEN, "The account is deactivated.")
     if user is None or user.token_generation != claims.generation:
         raise ChatError(ErrorCode.UNAUTHENTICATED, "The token is void; get a new one.")
     return user
-
-
-def expiry_of(token: str) -> float:
-    """When a token that was good a moment ago expires, in seconds since 1970."""
-    try:
-        return read_token(token).expires
-    except InvalidToken:
-        return 0
 
 
 def require_csrf(request: HttpRequest) -> None:

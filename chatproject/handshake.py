@@ -15,10 +15,12 @@ from django.http.cookie import parse_cookie
 from django.http.request import split_domain_port, validate_host
 from django.utils.module_loading import import_string
 
-from accounts.auth import expiry_of, user_for_token
+from accounts.auth import claims_of, require_valid
 from accounts.errors import ChatError, ErrorCode
+from accounts.known import known_people
 from accounts.limits import is_trusted, require_address
-from messaging.database import in_database
+from accounts.models import User
+from messaging.batch_loader import BatchLoader
 from messaging.protocol import CloseCode
 
 logger = logging.getLogger(__name__)
@@ -40,6 +42,8 @@ class Handshake:
     def __init__(self, inner: Any, *, allowed_origins: Sequence[str]) -> None:
         self.inner = inner
         self.allowed_origins = frozenset(allowed_origins)
+        # Of those who come with a token; many may come back at once.
+        self._people: BatchLoader[int, User] = BatchLoader(known_people.get_many)
 
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         address = scope["client"][0]
@@ -56,9 +60,12 @@ class Handshake:
             return
         # Channels' own middleware would look at the session again with each frame that is sent.
         session = _session_of(scope) if token is None else None
+        expires = None
         try:
             if token is not None:
-                user = await in_database(user_for_token)(token)
+                claims = claims_of(token)
+                user = require_valid(claims, await self._people.get(claims.user_id))
+                expires = claims.expires
             else:
                 user = await get_user({**scope, "session": session})
         except ChatError as error:
@@ -69,7 +76,6 @@ class Handshake:
             user, scope = None, {**scope, "refusal": away}
         person = user if user is not None and user.is_authenticated else None
         session_key = None if session is None else session.session_key
-        expires = None if token is None or person is None else expiry_of(token)
         await self.inner({**scope, "user": person, "session_key": session_key, "expires": expires}, receive, send)
 
     def _is_allowed_origin(self, headers: dict[bytes, bytes]) -> bool:

@@ -1,11 +1,12 @@
-"""The largest number of users with whom a run is without fault: by steps until one fails, then by bisection."""
+"""The largest number of users with whom a run is without fault: by steps until it is between two, then by bisection."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from statistics import median
 
-GROWTH = 1.5  # from one step to the next while runs pass
+GROWTH = 1.5  # from one step to the next
+FINE_GROWTH = 1.1  # the same where a search has come to a number already
 PRECISION = 0.05  # of the result; no finer steps are tried
 
 
@@ -51,14 +52,14 @@ class Search:
 
 def find_max(attempt: Callable[[int], Trial], *, start: int, repeat: int) -> Search:
     """`attempt` makes a run with so many users. Each repetition after the first starts where the one before came to."""
-    search = Search()
+    search, growth = Search(), GROWTH
     for _ in range(repeat):
-        search.found.append(_find_once(attempt, search, start))
-        start = max(1, search.found[-1])
+        search.found.append(_find_once(attempt, search, start, growth))
+        start, growth = max(1, search.found[-1]), FINE_GROWTH
     return search
 
 
-def _find_once(attempt: Callable[[int], Trial], search: Search, start: int) -> int:
+def _find_once(attempt: Callable[[int], Trial], search: Search, start: int, growth: float) -> int:
     """The largest number that has passed; 0 when not even one user can be served."""
     passed, failed, users = 0, 0, start
     failure = Result.FAILED
@@ -73,6 +74,11 @@ def _find_once(attempt: Callable[[int], Trial], search: Search, start: int) -> i
             passed = users
         else:
             failed, failure = users, trial.result
-        users = (passed + failed) // 2 if failed else max(users + 1, round(users * GROWTH))
+        if passed and failed:
+            users = (passed + failed) // 2
+        elif failed:
+            users = int(failed / growth)
+        else:
+            users = max(users + 1, round(users * growth))
     search.is_bounded_by_generator |= failure is Result.WEAK
     return passed

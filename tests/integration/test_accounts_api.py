@@ -353,6 +353,18 @@ def test_a_token_is_checked_without_a_query(django_assert_num_queries: Any) -> N
     assert first == second and first is not second and second.username == "alice"
 
 
+def test_people_who_come_together_are_asked_for_together(django_assert_num_queries: Any) -> None:
+    """After an outage a thousand come back at once."""
+    people = [make_person(name) for name in ("alice", "bob", "carol")]
+    known, nobody = KnownPeople(), 2**62
+    known.get(people[0].pk)
+    with django_assert_num_queries(1):
+        found = known.get_many([*(person.pk for person in people), nobody])
+    assert {pk: user.username for pk, user in found.items()} == {person.pk: person.username for person in people}
+    with django_assert_num_queries(0):
+        assert known.get_many([people[2].pk, nobody]).keys() == {people[2].pk}
+
+
 def test_what_is_known_of_a_person_is_enough_for_every_call() -> None:
     """Also for one that needs the password, which is not kept in memory."""
     program = Door(token_of=make_person("alice"))

@@ -130,6 +130,19 @@ def test_the_search_finds_the_largest_number_whatever_it_starts_from(start: int)
     assert len(search.found) == 3 and not search.is_bounded_by_generator
 
 
+def test_a_repetition_goes_no_further_from_the_first_result_than_it_must():
+    """A run far beyond what the server can do takes minutes to end."""
+
+    def attempt(users: int) -> Trial:
+        return Trial(users, Result.PASSED if users <= 437 else Result.FAILED, 0.0, [])
+
+    once = find_max(attempt, start=400, repeat=1)
+    thrice = find_max(attempt, start=400, repeat=3)
+    again = [trial.users for trial in thrice.trials[len(once.trials) :]]
+    assert max(again) <= round(1.1 * once.median)
+    assert len(again) <= 2 * 4
+
+
 def test_the_search_says_when_nobody_can_be_served():
     search = find_max(lambda users: Trial(users, Result.FAILED, 0.0, []), start=8, repeat=1)
     assert search.median == 0

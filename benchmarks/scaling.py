@@ -159,7 +159,11 @@ def costs_table(costs: Costs) -> str:
         ["an idle socket", f"{costs.socket * 1e6:.1f} µs a second", f"{costs.socket_bytes / 1024:.1f} KB"],
         ["taking a message in: checks, publishing, acknowledging", f"{costs.message * 1e6:.0f} µs", "–"],
         ["showing it to one person", f"{costs.delivery * 1e6:.1f} µs", f"{costs.frame_bytes:.0f} bytes on the wire"],
-        ["a record of the log, in every process", f"{costs.record * 1e6:.1f} µs", "0.8 KB for a minute"],
+        [
+            "a record of the log, in every process",
+            f"{costs.record * 1e6:.1f} µs",
+            f"{costs.ring_bytes / 1024:.1f} KB for a minute",
+        ],
     ]
     return f"{table(['what', 'CPU', 'memory'], rows)}\n\n<!-- {json.dumps(asdict(costs))} -->"
 

@@ -42,7 +42,8 @@ class Handshake:
     def __init__(self, inner: Any, *, allowed_origins: Sequence[str]) -> None:
         self.inner = inner
         self.allowed_origins = frozenset(allowed_origins)
-        # Of those who come with a token; many may come back at once.
+        # Of those who come with a token; many may come back at once. Sockets of one person that come together get the
+        # same object, which nobody changes.
         self._people: BatchLoader[int, User] = BatchLoader(known_people.get_many)
 
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:

@@ -20,7 +20,6 @@ class Ring:
     def __init__(self, *, lost_through: int, max_records: int, max_bytes: int) -> None:
         self.lost_through = lost_through  # offset: no record of the group behind it is missing here
         self.generation = 0  # grows when the partition jumps, since cursors from before mean nothing then
-        self.last_arrival = 0.0  # monotonic seconds
         self._records: list[Record] = []
         self.bytes = 0  # of all records together, roughly
         self._max_records = max_records
@@ -37,7 +36,6 @@ class Ring:
     def append(self, record: Record) -> None:
         self._records.append(record)
         self.bytes += _size(record)
-        self.last_arrival = record.arrived
         surplus = 0
         while len(self._records) - surplus > self._max_records or self.bytes > self._max_bytes:
             self.bytes -= _size(self._records[surplus])

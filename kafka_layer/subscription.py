@@ -60,7 +60,7 @@ class Hub:
                 self._is_passing_on = bool(news)
             if not news:
                 return
-            self._untold = chain.from_iterable(view.advance() for view in news)
+            self._untold = chain.from_iterable([view.advance() for view in news])
             members = tuple(islice(self._untold, MEMBERS_A_TURN))
         for member in members:
             member.subscription.notice(member)

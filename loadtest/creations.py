@@ -12,6 +12,7 @@ from loadtest.plan import Seat
 from loadtest.world import World
 
 PATIENCE = 10.0  # seconds for one answer
+SETTLE = 5.0  # seconds before the end in which no room is created, since the last one must still be shown to everybody
 
 
 class Creations:
@@ -25,11 +26,11 @@ class Creations:
         self._made: dict[str, str] = {}
 
     async def run(self) -> None:
-        """Create by the schedule until it ends."""
+        """Create by the schedule until shortly before it ends."""
         plan = self._world.plan
         async with asyncio.TaskGroup() as group:
             for number in self._numbers:
-                if plan.created_at(number) >= plan.end:
+                if plan.created_at(number) >= plan.end - SETTLE:
                     break
                 await asyncio.sleep(plan.created_at(number) - self._world.now())
                 group.create_task(self._create(number))

@@ -58,6 +58,7 @@ class Timeline:
         return second if len(second.workers) == self._workers else None
 
     def phase(self, second: Second) -> str:
-        if second.second < self._plan.steady_from:
+        """Of the second that ends there."""
+        if second.second <= self._plan.steady_from:
             return "ramp"
-        return "steady" if second.second < self._plan.end else "drain"
+        return "steady" if second.second <= self._plan.end else "drain"

@@ -19,6 +19,7 @@ from loadtest.sends import Sends
 from loadtest.wire import LOST, WebSocket, connect
 from loadtest.world import World
 
+UNKNOWN = "a frame that the protocol does not know"
 PAUSE = 3.0  # seconds until a subscription is tried again that was refused for a reason that may pass
 
 
@@ -150,7 +151,7 @@ class VirtualUser:
         try:
             items = world.reader.read(payload)
         except ValueError:
-            world.outcome.errors["a frame that the protocol does not know"] += 1
+            world.outcome.errors[UNKNOWN] += 1
             return
         self._heard = now = world.now()
         if now >= world.schedule.next_at:
@@ -158,12 +159,21 @@ class VirtualUser:
         for item in items:
             if isinstance(item, Batch):
                 self._messages(item)
-            elif (handle := self._handlers.get(item["type"])) is not None:
-                handle(item)
             else:
-                world.outcome.others[item["type"]] += 1
+                self._take(item)
 
     # Server frames
+
+    def _take(self, frame: Frame) -> None:
+        handle = self._handlers.get(frame["type"])
+        if handle is None:
+            self._world.outcome.others[frame["type"]] += 1
+            return
+        try:
+            handle(frame)
+        except (KeyError, TypeError, ValueError):
+            # A part of it is missing, or is not what it should be.
+            self._world.outcome.errors[UNKNOWN] += 1
 
     def _messages(self, batch: Batch) -> None:
         world = self._world
@@ -191,8 +201,9 @@ class VirtualUser:
         cursor = self.receiver.cursor
         self._post(frame if cursor is None else {**frame, "after": cursor})
 
-    def _subscribe_again(self) -> None:
-        if not self.is_live:
+    def _subscribe_again(self, connection: int) -> None:
+        """Unless it is gone: the next one subscribes by itself, and would be shown everything twice."""
+        if connection == self._connections and not self.is_live:
             self._subscribe()
 
     def _subscribed(self, frame: Frame) -> None:
@@ -204,7 +215,7 @@ class VirtualUser:
         if self.receiver.cursor is None:
             outcome.joined += not self._is_back
             outcome.joining.record(now - self._begun)
-        elif self._cut_at is not None:
+        if self._cut_at is not None:
             outcome.returning.record(now - self._cut_at)
             self._cut_at = None
         if self.receiver.cursor is None or not frame["recovered"]:
@@ -219,7 +230,7 @@ class VirtualUser:
             return
         if frame["type"] == "error" and frame.get("id") == "room" and frame["code"] in PASSING | {"internal"}:
             pause = max(PAUSE, float(frame.get("retry_after") or 0))
-            asyncio.get_running_loop().call_later(pause, self._subscribe_again)
+            asyncio.get_running_loop().call_later(pause, self._subscribe_again, self._connections)
         elif frame["type"] == "error":
             self._world.outcome.errors[str(frame["code"])] += 1
 

@@ -80,6 +80,7 @@ class Worker:
         world, plan = self._world, self._share.plan
         creations = Creations(world, self._share.seats, worker=self._share.worker, workers=self._share.workers)
         async with asyncio.TaskGroup() as self._group:
+            asyncio.get_running_loop().set_exception_handler(self._fail)
             helpers = [self._group.create_task(work) for work in (self._watch.run(), self._report(), self._look())]
             helpers += [self._group.create_task(self._read_slowly())] if plan.slow else []
             async with asyncio.TaskGroup() as acts:
@@ -210,10 +211,22 @@ class Worker:
         task.add_done_callback(self._lives.discard)
         return task
 
+    def _fail(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """So does what goes wrong while a frame is read. A broken connection is no mistake."""
+        error = context.get("exception")
+        if isinstance(error, Exception) and not isinstance(error, OSError):
+            self._group.create_task(_raise(error))
+        else:
+            loop.default_exception_handler(context)
+
     async def _until(self, time: float) -> None:
         """Never earlier, although uvloop's clock counts whole milliseconds: what left early would seem fast."""
         while (rest := time - self._world.now()) > 0:  # noqa: ASYNC110
             await asyncio.sleep(max(rest, 0.001))
+
+
+async def _raise(error: Exception) -> None:
+    raise error
 
 
 def _raise_limits() -> None:

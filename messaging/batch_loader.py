@@ -52,3 +52,7 @@ class BatchLoader(Generic[K, V]):
                         future.cancel()
         finally:
             self._asking = None
+            # Nobody would ask for them any more.
+            for future in self._waiting.values():
+                future.cancel()
+            self._waiting.clear()

@@ -19,9 +19,8 @@ from rooms.models import Room
 
 logger = logging.getLogger(__name__)
 
-REMEMBERED_ROOMS = (
-    10_000  # whose newest state in the room list is known, 250 bytes each; the longest unheard-of are forgotten
-)
+# Whose newest state in the room list is known, 250 bytes each; the longest unheard-of are forgotten.
+REMEMBERED_ROOMS = 10_000
 
 # (room pk, frame)
 PrivateNews = tuple[tuple[int, Frame], ...]

@@ -101,6 +101,20 @@ async def test_news_that_come_while_members_are_told_part_nobody_from_the_others
     assert [numbers(await member.next()) for member in members] == [[2]] * len(members)
 
 
+async def test_who_joins_while_others_are_told_is_told_what_follows() -> None:
+    log = Log()
+    members = [log.subscription() for _ in range(3 * MEMBERS_A_TURN)]
+    for member in members:
+        await member.join("room.1")
+    log.append("room.1", 1)
+    await asyncio.sleep(0)  # the first are told
+    late = log.subscription()
+    await late.join("room.1")
+    log.append("room.1", 2)
+    assert numbers(await late.next()) == [2]
+    assert [numbers(await member.next()) for member in members] == [[1, 2]] * len(members)
+
+
 async def test_a_member_that_left_while_others_were_told_is_told_nothing() -> None:
     log = Log()
     members = [log.subscription() for _ in range(3 * MEMBERS_A_TURN)]

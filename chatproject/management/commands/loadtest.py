@@ -87,24 +87,27 @@ class Command(BaseCommand):
     def _find_max(self, plan: Plan, *, repeat: int, at_least: int) -> None:
         if self._limits.p99 is None:
             self._limits = replace(self._limits, p99=MOST_P99)
-        # The run of the largest number that has passed.
-        best: Run | None = None
+        # The run of the largest number that has passed; the last one while none has.
+        shown: Run | None = None
+        most = 0
 
         def attempt(users: int) -> Trial:
-            nonlocal best
+            nonlocal shown, most
             run = self._run(_with_users(plan, users))
             trial = _judge(run, self._limits)
             self.stdout.write(
                 f"\n{users} users: {trial.result.value}, p99 {trial.p99:.0f} ms {' '.join(trial.reasons)}"
             )
-            if trial.result is Result.PASSED and (best is None or users >= best.plan.users):
-                best = run
+            if trial.result is Result.PASSED and users >= most:
+                shown, most = run, users
+            elif not most:
+                shown = run
             return trial
 
         search = find_max(attempt, start=plan.users, repeat=repeat)
-        if best is not None:
-            self.stdout.write("\n" + render(best))
-            self._report(best, search)
+        if shown is not None:
+            self.stdout.write("\n" + render(shown))
+            self._report(shown, search)
         self.stdout.write(f"The largest number with a p99 of {self._limits.p99:g} ms and without fault: {search}.")
         if search.is_bounded_by_generator:
             raise CommandError("The generator is the limit; give it more cores, or another machine.")

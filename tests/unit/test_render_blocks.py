@@ -1,5 +1,6 @@
 """One rendering for all who stand at the same place, and another for who blocks somebody in it."""
 
+import tracemalloc
 from typing import Any
 
 import orjson
@@ -41,3 +42,14 @@ def test_who_blocks_somebody_in_a_batch_gets_the_rest() -> None:
     assert types(RENDERER.ephemeral_without(frozenset({"bob"}), both)) == ["joined"]
     assert types(both.render(RENDERER.ephemeral)) == ["typing", "joined"]
     assert RENDERER.ephemeral_without(frozenset({"bob"}), batch(Ephemeral(type="typing", user="bob"))) is None
+
+
+def test_what_is_kept_of_a_rendering_is_hardly_more_than_its_text() -> None:
+    """A web process holds a minute of the log, rendered."""
+    events = [Ephemeral(type="typing", room=12, user=f"user{number}") for number in range(200)]
+    RENDERER.ephemeral_lines(batch(*events))
+    tracemalloc.start()
+    lines = RENDERER.ephemeral_lines(batch(*events))
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < len(lines) * 512

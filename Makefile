@@ -38,6 +38,7 @@ bench: $(VENV)/installed ## figures of storing, history, rooms, presence, outbox
 	@$(BIN)/python -m benchmarks.layer
 	@$(BIN)/python -m benchmarks.layer_costs
 	@$(BIN)/python -m benchmarks.receipts
+	@$(BIN)/python -m benchmarks.frames
 
 wheel: $(VENV)/installed ## the channel layer as a package of its own, in dist/
 	@$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist ./kafka_layer && ls dist/*.whl

@@ -15,10 +15,11 @@ from uuid import uuid4
 import orjson
 
 from benchmarks.database import STACK
-from benchmarks.report import conditions, table, write_between_markers
+from benchmarks.report import conditions, write_between_markers
 from kafka_layer import Batch, Position
 from kafka_layer.codec import CODECS
 from kafka_layer.records import Record
+from loadtest.report.markdown import table
 from messaging import protocol
 from messaging.cursor import Cursor
 from messaging.frames import message_envelope

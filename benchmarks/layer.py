@@ -10,10 +10,11 @@ from collections.abc import Iterator, Sequence
 from redis import Redis
 
 from benchmarks.contestants import ALL, CORE, PLAIN, PUBLISHED, PUBSUB, Contestant
-from benchmarks.report import conditions, table, write_between_markers
+from benchmarks.report import conditions, write_between_markers
 from benchmarks.servers import Servers, add_arguments, create_topics, delete_topics, running_servers
 from benchmarks.trial import IDLE, RATE, SATURATED, Burst, Result, run, run_burst
 from devstack.jars import VERSION as KAFKA_VERSION
+from loadtest.report.markdown import table
 
 RATES = [(1, 100), (100, 100), (1000, 10)]  # members, messages a second
 MEMBERS = [1, 100, 1000]

@@ -18,11 +18,12 @@ import msgpack
 from confluent_kafka import Producer
 
 from benchmarks.contestants import message
-from benchmarks.report import conditions, table, write_between_markers
+from benchmarks.report import conditions, write_between_markers
 from benchmarks.servers import Servers, add_arguments, create_topics, delete_topics, running_servers
 from benchmarks.trial import process, resident_bytes
 from kafka_layer import KafkaChannelLayer
 from kafka_layer.partition import partition_of
+from loadtest.report.markdown import table
 
 RECORDS = 200_000
 NAMES = 1000  # groups that those records are for

@@ -21,10 +21,11 @@ from urllib.request import urlopen
 
 import psutil
 
-from benchmarks.report import conditions, table, write_between_markers
+from benchmarks.report import conditions, write_between_markers
 from devstack import DevStack
 from devstack.jars import VERSION as KAFKA_VERSION
 from devstack.servers import SERVERS
+from loadtest.report.markdown import table
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / ".data" / "benchmark-load"
@@ -66,19 +67,22 @@ def main() -> None:
     os.sched_setaffinity(0, cores.others)
     os.environ["CHAT_DATA_DIR"] = str(DATA)
     load_before = os.getloadavg()[0]
-    for server in arguments.servers:
-        for part in arguments.parts:
-            if server in PLAIN and part in {"storm", "idle"}:
-                continue  # it has no resume, and its sockets are those of Channels
-            found = list(measure(server, part, arguments.repeat, arguments.results, cores))
-            print(server, part, *map(summary, found), sep="\n  ", flush=True)
-            everything = {
-                (server, part): kept
-                for server in (*SERVERS, *PLAIN)
-                for part in PARTS
-                if (kept := kept_reports(arguments.results / server, part))
-            }
-            write_between_markers("figures", "\n\n".join(tables(everything, load_before)), path=DOCUMENT)
+    try:
+        for server in arguments.servers:
+            for part in arguments.parts:
+                if server in PLAIN and part in {"storm", "idle"}:
+                    continue  # it has no resume, and its sockets are those of Channels
+                found = list(measure(server, part, arguments.repeat, arguments.results, cores))
+                print(server, part, *map(summary, found), sep="\n  ", flush=True)
+    finally:
+        # Not before: reports tell that files have been changed since their commit.
+        everything = {
+            (server, part): kept
+            for server in (*SERVERS, *PLAIN)
+            for part in PARTS
+            if (kept := kept_reports(arguments.results / server, part))
+        }
+        write_between_markers("figures", "\n\n".join(tables(everything, load_before)), path=DOCUMENT)
 
 
 def running(server: str, cores: Cores) -> AbstractContextManager[None]:

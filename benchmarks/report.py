@@ -1,18 +1,15 @@
-"""Tables in Markdown, and their place in a document."""
+"""Where figures come from, and their place in a document."""
 
 import os
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from loadtest.conditions import cpu_model
+
 README = Path(__file__).resolve().parents[1] / "kafka_layer" / "README.md"
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
 def conditions(packages: Sequence[str], servers: str, load_before: float) -> str:
@@ -22,13 +19,6 @@ def conditions(packages: Sequence[str], servers: str, load_before: float) -> str
         f"Measured {datetime.now(UTC):%Y-%m-%d} on {os.cpu_count()} cores ({cpu_model()}) shared by all processes;"
         f" load average before: {load_before:.1f}.\nPython {platform.python_version()}, {servers},\n{versions}."
     )
-
-
-def cpu_model() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.machine()
 
 
 def write_between_markers(name: str, text: str, *, path: Path = README) -> None:

@@ -16,8 +16,9 @@ from statistics import mean
 from typing import Any
 
 from benchmarks.load import DATA, PORT, ROOT, WARM_UP, Cores, load, running_chat, steady_seconds, web_figures
-from benchmarks.report import conditions, table, write_between_markers
+from benchmarks.report import conditions, write_between_markers
 from devstack.jars import VERSION as KAFKA_VERSION
+from loadtest.report.markdown import table
 
 DOCUMENT = ROOT / "docs" / "scaling.md"
 BUSY = 0.6  # of a core, or of anything else, that is planned with: the rest is for peaks and lost processes
@@ -127,6 +128,9 @@ def measure() -> Costs:
         idle = load("--profile", "idle", "--users", "1000", "--ramp", "20", "--seconds", "20")
         pairs = load("--users", "300", "--rooms", "150", "--ramp", "10", "--seconds", "20")
         classes = load("--users", "300", "--rooms", "10", "--rate", "0.5", "--ramp", "10", "--seconds", "20")
+    for report in (idle, pairs, classes):
+        if found := [*report["violations"], *report["weaknesses"]]:
+            raise SystemExit("\n".join(["Nothing is written, since a run was not without fault:", *found]))
     socket = busy(idle) / 1000
     grown = web_figures(idle, "memory")[-1] - idle["memory_before"][f"web-{PORT}"]
     (messages, deliveries), (messages2, deliveries2) = rates(pairs), rates(classes)

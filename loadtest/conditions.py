@@ -32,7 +32,7 @@ class Conditions:
 def read_conditions(urls: Sequence[str], packages: Sequence[str]) -> Conditions:
     return Conditions(
         time=datetime.now(UTC).isoformat(timespec="seconds"),
-        machine=f"{platform.system()} {platform.release()}, {_cpu_model()}",
+        machine=f"{platform.system()} {platform.release()}, {cpu_model()}",
         cores=os.cpu_count() or 1,
         affinity=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         memory=psutil.virtual_memory().total,
@@ -51,7 +51,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _cpu_model() -> str:
+def cpu_model() -> str:
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

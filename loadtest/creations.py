@@ -12,7 +12,7 @@ from loadtest.plan import Seat
 from loadtest.world import World
 
 PATIENCE = 10.0  # seconds for one answer
-SETTLE = 5.0  # seconds before the end in which no room is created, since the last one must still be shown to everybody
+SETTLE = 3.0  # seconds before the end in which no room is created, since the last one must still be shown to everybody
 
 
 class Creations:

@@ -40,7 +40,7 @@ def test_a_crowd_of_all_sorts_is_without_fault(chat: Chat):
     url = chat.web().url
     chat.poller()
     chat.event_consumer()
-    plan = ("--users", "30", "--rooms", "5", "--ramp", "1", "--seconds", "4", "--rate", "1", "--longest", "300")
+    plan = ("--users", "30", "--rooms", "5", "--ramp", "1", "--seconds", "7", "--rate", "1", "--longest", "300")
     crowd = ("--zipf", "1", "--slow", "0.1", "--deaf", "0.1", "--comers", "0.1", "--memberships", "3", "--follow")
     said = chat.manage("loadtest", *LENIENT, *plan, *crowd, "--creations", "1", "--url", url)
     assert "created 4 rooms" in said

@@ -249,3 +249,4 @@ async def test_a_web_process_stops_on_sigterm_also_with_people_on_it(chat: Chat)
     async with ChatClient(web.url, token):
         web.signal(signal.SIGTERM)
         await asyncio.to_thread(web.stop)
+    assert web.is_over()

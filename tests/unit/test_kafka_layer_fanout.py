@@ -63,7 +63,23 @@ class Log:
         return Subscription(start)
 
 
-def numbers(item: Batch | Gap) -> list[int]:
+async def crowd(log: Log, *groups: str, turns: int = 3) -> list[Subscription]:
+    """Members of these groups, so many that telling them all takes some turns of the loop."""
+    members = [log.subscription() for _ in range(turns * MEMBERS_A_TURN)]
+    for member in members:
+        for group in groups:
+            await member.join(group)
+    return members
+
+
+async def reading(members: list[Subscription]) -> list[asyncio.Task[Batch | Gap | None]]:
+    """The members' next items, which all of them wait for."""
+    readers = [asyncio.create_task(member.next()) for member in members]
+    await asyncio.sleep(0)
+    return readers
+
+
+def numbers(item: Batch | Gap | None) -> list[int]:
     assert isinstance(item, Batch), item
     return [record.message["n"] for record in item.records]
 
@@ -71,11 +87,7 @@ def numbers(item: Batch | Gap) -> list[int]:
 async def test_a_large_group_leaves_turns_of_the_loop_to_others() -> None:
     """One turn for a thousand members would hold up every new connection: libuv takes one a turn."""
     log = Log()
-    members = [log.subscription() for _ in range(5 * MEMBERS_A_TURN)]
-    for member in members:
-        await member.join("room.1")
-    readers = [asyncio.create_task(member.next()) for member in members]
-    await asyncio.sleep(0)  # all wait
+    readers = await reading(await crowd(log, "room.1", turns=5))
     log.append("room.1", 1)
     told = []
     while not all(reader.done() for reader in readers):
@@ -88,11 +100,8 @@ async def test_a_large_group_leaves_turns_of_the_loop_to_others() -> None:
 
 async def test_news_that_come_while_members_are_told_part_nobody_from_the_others() -> None:
     log = Log()
-    members = [log.subscription() for _ in range(3 * MEMBERS_A_TURN)]
-    for member in members:
-        await member.join("room.1")
-    readers = [asyncio.create_task(member.next()) for member in members]
-    await asyncio.sleep(0)  # all wait
+    members = await crowd(log, "room.1")
+    readers = await reading(members)
     log.append("room.1", 1)
     while not any(reader.done() for reader in readers):  # noqa: ASYNC110 (turns are counted)
         await asyncio.sleep(0)
@@ -103,9 +112,7 @@ async def test_news_that_come_while_members_are_told_part_nobody_from_the_others
 
 async def test_who_joins_while_others_are_told_is_told_what_follows() -> None:
     log = Log()
-    members = [log.subscription() for _ in range(3 * MEMBERS_A_TURN)]
-    for member in members:
-        await member.join("room.1")
+    members = await crowd(log, "room.1")
     log.append("room.1", 1)
     await asyncio.sleep(0)  # the first are told
     late = log.subscription()
@@ -117,10 +124,7 @@ async def test_who_joins_while_others_are_told_is_told_what_follows() -> None:
 
 async def test_a_member_that_left_while_others_were_told_is_told_nothing() -> None:
     log = Log()
-    members = [log.subscription() for _ in range(3 * MEMBERS_A_TURN)]
-    for member in members:
-        await member.join("room.1")
-        await member.join("room.2")
+    members = await crowd(log, "room.1", "room.2")
     log.append("room.1", 1)
     await asyncio.sleep(0)  # the first are told
     for member in members:

@@ -103,7 +103,7 @@ def running_chat(server: str, cores: Cores) -> Iterator[None]:
 def running_plain(name: str, cores: Cores) -> Iterator[None]:
     stack = DevStack(DATA)
     with stack:
-        command = ["-m", "daphne", "-v", "0", "-p", str(PORT), "benchmarks.plain_chat:application"]
+        command = ["-m", *SERVERS["daphne"](PORT), "benchmarks.plain_chat:application"]
         environment = {**stack.addresses(), "PLAIN_LAYER": name.removeprefix("plain-"), "CHAT_PROCESS": f"web-{PORT}"}
         with started(command, environment) as process:
             wait_ready(process)

@@ -8,7 +8,8 @@ MAX_FRAME = 1024 * 1024  # bytes: what daphne takes; uvicorn would take 16 times
 
 
 def _daphne(port: int) -> list[str]:
-    return ["daphne", "-v", "0", "-b", "127.0.0.1", "-p", str(port)]
+    # Of a thousand people who come back at once, Twisted's queue of 50 would leave the last to TCP's repeats: seconds.
+    return ["daphne", "-v", "0", "-e", f"tcp:port={port}:interface=127.0.0.1:backlog=1024"]
 
 
 def _uvicorn(port: int) -> list[str]:

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
+from accounts.redis_calls import RedisUnavailable
 from kafka_layer import LayerError
 from messaging import protocol
 from messaging.protocol import Frame, Text
-from rooms.presence import Applied, Kind, Presence, PresenceUnavailable, Step
+from rooms.presence import Applied, Kind, Presence, Step
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ class Attendance:
             await self._wait()
             try:
                 await self._work()
-            except PresenceUnavailable as error:
+            except RedisUnavailable as error:
                 self._warn(error)
                 self._sweep_at = asyncio.get_running_loop().time() + SWEEP_INTERVAL
             else:
@@ -167,7 +168,7 @@ class Attendance:
         except LayerError as error:
             logger.warning("A %s was not announced: %s", frame["type"], error)
 
-    def _warn(self, error: PresenceUnavailable) -> None:
+    def _warn(self, error: RedisUnavailable) -> None:
         if not self._unavailable:
             logger.warning("Nobody is announced at the moment: %s", error)
         self._unavailable = True

@@ -38,29 +38,33 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]  # Channels has no type
         except (LayerError, KafkaException, DatabaseError, InterfaceError, TimeoutError) as error:
             # Nothing could be delivered completely; the client comes back, and readiness says why.
             logger.warning("A socket was refused, since the log cannot be read: %s", error)
-            await send({"type": "websocket.close", "code": int(CloseCode.RESTART)})
+            await _close(send, CloseCode.RESTART)
             return
         subprotocol = protocol.SUBPROTOCOL if protocol.SUBPROTOCOL in scope.get("subprotocols", ()) else None
         # A browser cannot read the status of a refused handshake, so nobody is accepted too, and closed at once.
         await send({"type": "websocket.accept", "subprotocol": subprotocol})
         refusal = CloseCode.RESTART if hub.draining else _refusal_code(scope)
         if refusal is not None:
-            await send({"type": "websocket.close", "code": int(refusal)})
+            await _close(send, refusal)
             return
         user, socket = scope["user"], uuid4().hex
         try:
             if not await hub.sockets.open_socket(user.pk, socket):
                 limited_total.labels("sockets").inc()
-                await send({"type": "websocket.close", "code": int(CloseCode.TOO_MANY)})
+                await _close(send, CloseCode.TOO_MANY)
                 return
             if hub.draining:
                 # It has begun meanwhile, and asks only those to leave whom it has found.
-                await send({"type": "websocket.close", "code": int(CloseCode.RESTART)})
+                await _close(send, CloseCode.RESTART)
                 return
             with connections.track_inprogress():
                 await Visit(hub, user, scope["session_key"], scope["expires"], receive, send).serve()
         finally:
             await hub.sockets.close_socket(user.pk, socket)
+
+
+async def _close(send: Send, code: CloseCode) -> None:
+    await send({"type": "websocket.close", "code": int(code)})
 
 
 def _refusal_code(scope: dict[str, Any]) -> CloseCode | None:

@@ -15,7 +15,7 @@ from typing import Any
 import redis
 import redis.asyncio
 
-from rooms.presence import PresenceUnavailable, in_time
+from accounts.redis_calls import RedisUnavailable, in_time
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class LiveFigures:
         while True:
             try:
                 await in_time(self.tell(*figures()))
-            except PresenceUnavailable as error:
+            except RedisUnavailable as error:
                 logger.debug("The live figures are not told: %s", error)
             await asyncio.sleep(INTERVAL)
 

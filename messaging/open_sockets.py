@@ -10,7 +10,8 @@ import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from rooms.presence import CHUNK, LEASE, PresenceUnavailable, in_time
+from accounts.redis_calls import RedisUnavailable, in_time
+from rooms.presence import CHUNK, LEASE
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +98,7 @@ class OpenSockets:
         """The answer of Redis; None while it is away."""
         try:
             answer = await in_time(call)
-        except PresenceUnavailable as error:
+        except RedisUnavailable as error:
             if not self._unavailable:
                 logger.warning("Each process counts its own sockets at the moment: %s", error)
             self._unavailable = True

@@ -13,8 +13,7 @@ Keys, all written by the scripts below only:
 - `presence:quiet`: there while servers bring back their leases. Nobody comes or goes by name meanwhile.
 """
 
-import asyncio
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from time import monotonic
 from typing import Any, NamedTuple, Self
@@ -22,7 +21,8 @@ from typing import Any, NamedTuple, Self
 import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+
+from accounts.redis_calls import RedisUnavailable, in_time
 
 LEASE = 30_000  # milliseconds
 NAMES = 100  # people of whom each is told by name
@@ -31,7 +31,6 @@ TELL_INTERVAL = 1_000  # milliseconds between two numbers of a room
 # sweep and renews at once; milliseconds.
 QUIET = 10_000
 LONG_OUTAGE = 15.0  # seconds; half a lease
-DEADLINE = 2.0  # seconds, for each call as a whole
 CHUNK = 1_000  # leases that one script renews, during which Redis serves nobody else
 SEPARATOR = "\x1f"
 
@@ -208,10 +207,6 @@ return {number, number <= limit and names or {}}
 )
 
 
-class PresenceUnavailable(Exception):
-    """Redis did not answer in time; presence is what may be lost."""
-
-
 class Kind(StrEnum):
     ENTER = "enter"
     LEAVE = "leave"
@@ -245,8 +240,8 @@ class Applied(NamedTuple):
 
 
 class Presence:
-    """Belongs to one event loop. Every call ends within `DEADLINE` and raises `PresenceUnavailable` when Redis is away;
-    nothing is tried twice, since a script that was run twice would say twice who came or went."""
+    """Belongs to one event loop. Every call ends `in_time` and raises `RedisUnavailable` when Redis is away; nothing is
+    tried twice, since a script that was run twice would say twice who came or went."""
 
     def __init__(self, redis_url: str, **redis_options: Any) -> None:
         retry = Retry(NoBackoff(), 0)
@@ -312,7 +307,7 @@ class Presence:
     async def _run(self, script: str, words: Sequence[str | int]) -> Any:
         try:
             since, *answers = await in_time(self._redis.eval(script, 0, self._since, *words))
-        except PresenceUnavailable:
+        except RedisUnavailable:
             self._away_since = self._away_since or monotonic()
             self.must_renew = True
             if self._since and monotonic() - self._away_since > LONG_OUTAGE:
@@ -350,18 +345,3 @@ def _chunks(sessions: Mapping[int, Iterable[tuple[str, str]]]) -> Iterable[list[
                 words = []
     if words:
         yield words
-
-
-async def in_time(call: Awaitable[Any]) -> Any:
-    """Wait for a call in a task of its own: the client may swallow a cancellation, and the caller would live on. A call
-    that nobody waits for any more ends by the time-out of its socket."""
-    task = asyncio.ensure_future(call)
-    task.add_done_callback(lambda done: done.cancelled() or done.exception())  # it may have no other reader
-    done, _ = await asyncio.wait([task], timeout=DEADLINE)
-    if not done:
-        task.cancel()
-        raise PresenceUnavailable(f"Redis: no answer in {DEADLINE:g} s")
-    try:
-        return task.result()
-    except (RedisError, OSError, TimeoutError) as error:
-        raise PresenceUnavailable(f"Redis: {type(error).__name__} {error}".rstrip()) from error

@@ -10,9 +10,11 @@ import pytest
 import redis.asyncio
 from django.conf import settings
 
+from accounts import redis_calls
+from accounts.redis_calls import RedisUnavailable
 from rooms import presence as presence_module
 from rooms.figures import UNKNOWN, RoomFigures
-from rooms.presence import Kind, People, Presence, PresenceUnavailable, Step, keys_of, member_of
+from rooms.presence import Kind, People, Presence, Step, keys_of, member_of
 
 rooms = count(10_000_000)
 NOWHERE = "redis://127.0.0.1:1/0"
@@ -255,9 +257,9 @@ async def test_leases_that_ended_while_redis_was_away_are_nobodys_going(
     await enter(presence, room, "alice", "s1")
     await end_lease(room, "alice", "s1")
     async with _redis() as client:
-        monkeypatch.setattr(presence_module, "DEADLINE", 0.1)
+        monkeypatch.setattr(redis_calls, "DEADLINE", 0.1)
         await client.client_pause(300)
-        with pytest.raises(PresenceUnavailable):
+        with pytest.raises(RedisUnavailable):
             await presence.sweep()
         monkeypatch.undo()
         assert await sweep(presence, room) == []
@@ -337,14 +339,14 @@ async def test_without_redis_each_call_says_so_in_time() -> None:
             presence.tell([1]),
             presence.people(1),
         ):
-            with pytest.raises(PresenceUnavailable, match="Redis: ConnectionError"):
+            with pytest.raises(RedisUnavailable, match="Redis: ConnectionError"):
                 await call
         assert monotonic() - started < 2
 
 
 async def test_a_redis_that_hangs_costs_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that accepts and never answers."""
-    monkeypatch.setattr(presence_module, "DEADLINE", 0.2)
+    monkeypatch.setattr(redis_calls, "DEADLINE", 0.2)
     done = asyncio.Event()
 
     async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -355,7 +357,7 @@ async def test_a_redis_that_hangs_costs_a_deadline(monkeypatch: pytest.MonkeyPat
     port = server.sockets[0].getsockname()[1]
     async with server, Presence(f"redis://127.0.0.1:{port}/0", socket_timeout=30) as presence:
         started = monotonic()
-        with pytest.raises(PresenceUnavailable, match=r"no answer in 0\.2 s"):
+        with pytest.raises(RedisUnavailable, match=r"no answer in 0\.2 s"):
             await enter(presence, 1, "alice", "s1")
         assert monotonic() - started < 1
         done.set()

@@ -19,11 +19,11 @@ ROOT = Path(__file__).resolve().parents[2]
 DEADLINE = 60.0  # seconds
 
 
-def wait_for(condition: Callable[[], object], what: str, *, deadline: float = DEADLINE) -> None:
-    """Wait until `condition()` is true, asking it twenty times a second."""
+def wait_for(condition: Callable[[], object], what: str | Callable[[], str], *, deadline: float = DEADLINE) -> None:
+    """Wait until `condition()` is true, asking it twenty times a second. `what` may be made for the failure only."""
     end, pause = monotonic() + deadline, Event()
     while not condition():
-        assert monotonic() < end, f"Not within {deadline} s: {what}."
+        assert monotonic() < end, f"Not within {deadline} s: {what() if callable(what) else what}."
         pause.wait(0.05)
 
 
@@ -97,7 +97,7 @@ class Web(Process):
 
     def start(self) -> Self:
         super().start()
-        wait_for(self.is_ready, f"{self.name} is ready; its log: {self.output()[-2000:]}")
+        wait_for(self.is_ready, lambda: f"{self.name} is ready; its log: {self.output()[-2000:]}")
         return self
 
     def is_ready(self) -> bool:

@@ -4,35 +4,51 @@ import asyncio
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from socket import create_connection
 from threading import Thread
+from urllib.parse import urlsplit
 
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from devstack.nginx import prepare_nginx
+from devstack.nginx import CONFIGURATION, prepare_nginx
 from tests.acceptance.chat import Chat, call, create_room
 from tests.acceptance.client import ChatClient
 from tests.acceptance.processes import Process, free_port, wait_for
 
 
 @contextmanager
-def nginx(folder: Path, *web_ports: int) -> Iterator[str]:
-    """The address at which nginx passes on to these ports."""
+def nginx(folder: Path, *web_ports: int, connections: int | None = None) -> Iterator[str]:
+    """The address at which nginx passes on to these ports. `connections`: what an address may have, this machine's
+    too."""
     folder = folder / "nginx"
     folder.mkdir()
     port = free_port()
     _, *command = prepare_nginx(folder, port=port, web_ports=web_ports)
+    if connections is not None:
+        limit_connections(folder, connections)
     process = Process(*command, name="nginx", environment={}, folder=folder).start()
     try:
-        wait_for(lambda: answers(port), f"nginx serves; its log: {process.output()}", deadline=10)
+        wait_for(lambda: answers(port), lambda: f"nginx serves; its log: {process.output()}", deadline=10)
         yield f"http://127.0.0.1:{port}"
     finally:
         process.stop()
     assert [line for line in process.output().splitlines() if "[emerg]" in line or "[alert]" in line] == []
+
+
+def limit_connections(folder: Path, most: int) -> None:
+    """The loopback address is free of the limit, and no test has a thousand connections."""
+    changes = {"http.conf": ("127.0.0.0/8 1;", "127.0.0.0/8 0;"), "chat.conf": (" 1000;", f" {most};")}
+    for name, (old, new) in changes.items():
+        text = (CONFIGURATION / name).read_text()
+        assert text.count(old) == 1
+        (folder / name).write_text(text.replace(old, new))
+    main = folder / "nginx.conf"
+    main.write_text(main.read_text().replace(str(CONFIGURATION), str(folder)))
 
 
 def answers(port: int) -> bool:
@@ -90,6 +106,43 @@ async def test_a_page_of_the_same_address_may_open_the_socket_and_no_other(chat:
         with pytest.raises(InvalidStatus) as refusal:
             await connect(socket, origin=f"http://127.0.0.1:{web.port}")  # type: ignore[arg-type]
         assert refusal.value.response.status_code == 403
+
+
+async def test_an_address_has_so_many_connections_and_gets_their_places_back(chat: Chat, tmp_path: Path) -> None:
+    web = chat.web()
+    (alice,) = chat.tokens(1).values()
+    with nginx(tmp_path, web.port, connections=2) as url:
+        socket = url.replace("http", "ws", 1) + "/ws"
+        async with ChatClient(url, alice), ChatClient(url, alice):
+            assert await status_of(socket, url) == 429
+        async with asyncio.timeout(10):
+            while (status := await status_of(socket, url)) == 429:
+                pass
+        assert status == 101
+
+
+async def status_of(socket: str, origin: str) -> int:
+    try:
+        async with connect(socket, origin=origin) as connection:  # type: ignore[arg-type]  # an Origin is a str
+            assert connection.response is not None
+            return connection.response.status_code
+    except InvalidStatus as refusal:
+        return refusal.response.status_code
+
+
+def test_who_does_not_finish_a_request_is_cut_off(tmp_path: Path) -> None:
+    """Each would hold a connection for as long as it likes."""
+    port = free_port()
+    with nginx(tmp_path, port) as url, closing(create_connection(address_of(url), timeout=20)) as slow:
+        slow.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n")
+        with suppress(ConnectionResetError):
+            assert slow.recv(1) == b""
+
+
+def address_of(url: str) -> tuple[str, int]:
+    parts = urlsplit(url)
+    assert parts.hostname is not None and parts.port is not None
+    return parts.hostname, parts.port
 
 
 def test_what_a_client_says_about_its_address_is_replaced(tmp_path: Path) -> None:

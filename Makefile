@@ -29,7 +29,7 @@ audit: $(VENV)/installed ## known vulnerabilities of what is installed
 load: $(VENV)/installed ## 100 users in one room of a chat that runs (make run), with every receipt checked
 	@$(BIN)/python manage.py loadtest --profile seed
 
-bench: $(VENV)/installed ## figures of storing, history, rooms, presence, outbox, load generator and layer (into its README); the whole chat under load by itself: python -m benchmarks.load, benchmarks.scaling
+bench: $(VENV)/installed ## what each hot path costs, the layer also in its README (the whole chat under load: see docs/load.md)
 	@$(BIN)/python -m benchmarks.storing
 	@$(BIN)/python -m benchmarks.history
 	@$(BIN)/python -m benchmarks.rooms

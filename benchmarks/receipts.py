@@ -7,7 +7,6 @@ for each size of a batch; takes about ten seconds.
 """
 
 import asyncio
-import resource
 from collections.abc import Iterator
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -25,6 +24,7 @@ from loadtest.plan import Key, Plan
 from loadtest.receiver import Receiver
 from loadtest.roomlog import Batch, RoomLog
 from loadtest.wire import SHORT, WebSocket
+from loadtest.worker import raise_open_files
 
 USERS = 1000
 ROOM = 7
@@ -33,8 +33,7 @@ HEAD = b"HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: yes\r\n\r\n"
 
 
 def main() -> None:
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    raise_open_files()
     for size in (1, 10, 50):
         batches = max(20, 200 // size)
         receipts = USERS * size * batches
@@ -124,8 +123,7 @@ class Room:
 
 def _serve(link: Connection, size: int, batches: int) -> None:
     """The other process: a server that shows the same frames to all sockets once they are there."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    raise_open_files()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_show(link, list(_frames(size, batches))))
 

@@ -33,7 +33,7 @@ class Costs:
     message: float  # taking a message in: checks, publishing, acknowledging
     delivery: float  # showing it to one person, one message a frame
     socket_bytes: float
-    frame_bytes: float
+    delivery_bytes: float  # on the wire, with what else is sent
     # From kafka_layer/README.md and docs/storing.md: a record in every process's ring, and rows an event consumer
     # stores a second with the search index.
     record: float = 7e-6
@@ -44,7 +44,7 @@ class Costs:
 
 
 @dataclass(frozen=True)
-class Load:
+class Chat:
     """`rate`: messages a second and user; `room`: people online who see each message."""
 
     users: int
@@ -76,9 +76,9 @@ WEB_MEMORY = 2e9  # bytes that a web process may take
 REPLAY = 60  # seconds of records in memory
 
 
-def need(load: Load, costs: Costs) -> Need:
-    messages, deliveries = load.messages, load.messages * load.room
-    shared = load.users * costs.socket + messages * costs.message + deliveries * costs.delivery
+def calculate_need(chat: Chat, costs: Costs) -> Need:
+    messages, deliveries = chat.messages, chat.messages * chat.room
+    shared = chat.users * costs.socket + messages * costs.message + deliveries * costs.delivery
     left = BUSY - messages * costs.record  # every process reads the whole log
     consumers = max(1, ceil(messages / (BUSY * costs.stored)))
     # What cannot be had by adding web processes.
@@ -89,7 +89,7 @@ def need(load: Load, costs: Costs) -> Need:
     processes = memory = kafka = None
     if left > 0:
         processes = max(1, ceil(shared / left))
-        memory = costs.process_bytes + load.users / processes * costs.socket_bytes
+        memory = costs.process_bytes + chat.users / processes * costs.socket_bytes
         memory += messages * REPLAY * costs.ring_bytes
         # Once for each web process, and once for the event consumers together.
         kafka = messages * costs.record_bytes * (processes + 1)
@@ -97,7 +97,7 @@ def need(load: Load, costs: Costs) -> Need:
         shares["the memory of each web process, which holds a minute of the log"] = memory / WEB_MEMORY
     name, share = max(shares.items(), key=lambda item: item[1])
     first = name if share >= BUSY else "web processes, which can be added"
-    return Need(processes, memory, deliveries * costs.frame_bytes, kafka, consumers, messages * 86_400, first)
+    return Need(processes, memory, deliveries * costs.delivery_bytes, kafka, consumers, messages * 86_400, first)
 
 
 def main() -> None:
@@ -108,7 +108,7 @@ def main() -> None:
     parser.add_argument("--room", type=int, default=30, help="people online in a room (default: 30)")
     arguments = parser.parse_args()
     if arguments.users is not None:
-        print(describe(Load(arguments.users, arguments.rate, arguments.room), read_costs()))
+        print(describe(Chat(arguments.users, arguments.rate, arguments.room), read_costs()))
         return
     load_before = os.getloadavg()[0]
     costs = read_costs() if arguments.no_measuring else measure()
@@ -139,13 +139,14 @@ def measure() -> Costs:
     determinant = messages * deliveries2 - messages2 * deliveries
     message = (of_pairs * deliveries2 - of_classes * deliveries) / determinant
     delivery = (of_classes * messages - of_pairs * messages2) / determinant
-    frames, sent = (grown_by(classes, name) for name in ("chat_frames_sent_total", "chat_bytes_sent_total"))
-    return Costs(socket, message, delivery, grown / 1000, sent / max(1.0, frames))
+    return Costs(socket, message, delivery, grown / 1000, a_delivery(classes, "chat_bytes_sent_total"))
 
 
-def grown_by(report: dict[str, Any], metric: str) -> float:
-    values = [second["metrics"].get(metric, 0.0) for second in steady_seconds(report)]
-    return float(values[-1] - values[0])
+def a_delivery(report: dict[str, Any], metric: str) -> float:
+    """By how much a metric grew for each delivery while all talked."""
+    seconds = [second for second in steady_seconds(report) if metric in second["metrics"]]
+    grown = float(seconds[-1]["metrics"][metric] - seconds[0]["metrics"][metric])
+    return grown / float(sum(second["received"] for second in seconds[1:]))
 
 
 def busy(report: dict[str, Any]) -> float:
@@ -160,13 +161,13 @@ def rates(report: dict[str, Any]) -> tuple[float, float]:
 
 def costs_table(costs: Costs) -> str:
     rows = [
-        ["an idle socket", f"{costs.socket * 1e6:.1f} µs a second", f"{costs.socket_bytes / 1024:.1f} KB"],
+        ["an idle socket", f"{costs.socket * 1e6:.1f} µs a second", f"{costs.socket_bytes / 1000:.1f} KB"],
         ["taking a message in: checks, publishing, acknowledging", f"{costs.message * 1e6:.0f} µs", "–"],
-        ["showing it to one person", f"{costs.delivery * 1e6:.1f} µs", f"{costs.frame_bytes:.0f} bytes on the wire"],
+        ["showing it to one person", f"{costs.delivery * 1e6:.1f} µs", f"{costs.delivery_bytes:.0f} bytes on the wire"],
         [
             "a record of the log, in every process",
             f"{costs.record * 1e6:.1f} µs",
-            f"{costs.ring_bytes / 1024:.1f} KB for a minute",
+            f"{costs.ring_bytes / 1000:.1f} KB for a minute",
         ],
     ]
     return f"{table(['what', 'CPU', 'memory'], rows)}\n\n<!-- {json.dumps(asdict(costs))} -->"
@@ -183,18 +184,18 @@ def sizes(costs: Costs) -> Iterator[str]:
     for name, rate, room in (("Calm", 1 / 60, 30), ("Busy", 1 / 10, 100)):
         head = ["online", "messages/s", "deliveries/s", "web processes (cores)", "memory of each", "web → people",
                 "Kafka → readers", "event consumers", "rows a day", "gives out first"]  # fmt: skip
-        loads = [Load(users, rate, room) for users in USERS]
+        chats = [Chat(users, rate, room) for users in USERS]
         yield (
             f"**{name}**: each says something every {1 / rate:.0f} s, to rooms with {room} people online.\n\n"
-            + table(head, [row(load, need(load, costs)) for load in loads])
+            + table(head, [row(chat, calculate_need(chat, costs)) for chat in chats])
         )
 
 
-def row(load: Load, need: Need) -> list[object]:
+def row(chat: Chat, need: Need) -> list[object]:
     return [
-        f"{load.users:,}",
-        f"{load.messages:,.0f}",
-        f"{load.messages * load.room:,.0f}",
+        f"{chat.users:,}",
+        f"{chat.messages:,.0f}",
+        f"{chat.messages * chat.room:,.0f}",
         "–" if need.processes is None else f"{need.processes:,}",
         "–" if need.web_memory is None else f"{need.web_memory / 1e6:,.0f} MB",
         f"{need.web_network / 1e6:,.1f} MB/s",
@@ -205,10 +206,12 @@ def row(load: Load, need: Need) -> list[object]:
     ]
 
 
-def describe(load: Load, costs: Costs) -> str:
+def describe(chat: Chat, costs: Costs) -> str:
     names = ["online", "messages/s", "deliveries/s", "web processes", "memory of each", "web to people",
              "Kafka to readers", "event consumers", "rows a day", "gives out first"]  # fmt: skip
-    return "\n".join(f"{name:<18} {value}" for name, value in zip(names, row(load, need(load, costs)), strict=True))
+    return "\n".join(
+        f"{name:<18} {value}" for name, value in zip(names, row(chat, calculate_need(chat, costs)), strict=True)
+    )
 
 
 if __name__ == "__main__":

@@ -12,8 +12,7 @@ from devstack.state import SERVICES
 
 
 def find_processes(root: Path, data: Path) -> dict[str, int]:
-    """Name → process id, of the processes that `make run` has started in this project, and of its embedded services;
-    empty for a chat that runs elsewhere."""
+    """Name → process id, of the processes that `make run` has started in this project, and of its embedded services."""
     found = {process.environ()["CHAT_PROCESS"]: int(process.pid) for process in _of_chat(root)}
     if (data / "state.json").exists():
         with suppress(StackError):

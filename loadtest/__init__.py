@@ -6,9 +6,8 @@ from loadtest.plan import Plan, Seat
 from loadtest.profiles import PROFILES
 from loadtest.run import Run, run_plan
 from loadtest.server import Sampler
-from loadtest.verdict import Limits, faults, is_late, violations, weaknesses
+from loadtest.verdict import Limits, faults, violations, weaknesses
 
 __all__ = [
-    "PROFILES", "Limits", "Outcome", "Plan", "Run", "Sampler", "Seat", "faults", "is_late", "run_plan", "violations",
-    "weaknesses",
+    "PROFILES", "Limits", "Outcome", "Plan", "Run", "Sampler", "Seat", "faults", "run_plan", "violations", "weaknesses",
 ]  # fmt: skip

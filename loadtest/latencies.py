@@ -16,6 +16,12 @@ class Latencies:
     def record(self, seconds: float, count: int = 1) -> None:
         self._histogram.record_value(min(LONGEST, max(1, int(seconds * 1e6))), count)
 
+    def record_stall(self, seconds: float, interval: float) -> None:
+        """Of what is asked for every `interval` seconds: those that could not be asked meanwhile would have waited for
+        the rest of it (the correction of coordinated omission)."""
+        value = min(LONGEST, max(1, int(seconds * 1e6)))
+        self._histogram.record_corrected_value(value, int(interval * 1e6))
+
     def record_ticks(self, counts: Mapping[int, int]) -> None:
         """Latency in ticks → how often."""
         for ticks, count in counts.items():

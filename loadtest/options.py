@@ -7,7 +7,7 @@ from typing import Any
 
 from loadtest.plan import Plan
 from loadtest.profiles import PROFILES
-from loadtest.verdict import Limits
+from loadtest.verdict import MOST_LAG, Limits
 
 DEFAULTS: dict[str, Any] = {"users": 10, "rooms": 1, "ramp": 2, "seconds": 10, "rate": 1, "length": 50}
 
@@ -39,10 +39,12 @@ LIMITS = {
     "errors": "whatever else fails",
     "p50": "milliseconds of delivery",
     "p99": "milliseconds of delivery",
+    "storage_lag": "seconds that a message waits to be stored",
     "late": "percent of the sends that the generator may make late",
     "lag": "milliseconds (p99) by which its event loops may lag",
     "cpu": "percent of a core that its busiest worker may take",
 }
+SHOWN = {"lag": f"{MOST_LAG:g}, or half of --max-p99"}
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -54,7 +56,7 @@ def add_options(parser: ArgumentParser) -> None:
     allowed = parser.add_argument_group("limits", "The exit status is 1 when one of them is passed.")
     for name, said in LIMITS.items():
         default = getattr(Limits, name)
-        shown = "any" if default is None else f"{default:g}"
+        shown = SHOWN.get(name, "any") if default is None else f"{default:g}"
         allowed.add_argument(
             f"--max-{name.replace('_', '-')}", type=int if isinstance(default, int) else float, default=default,
             help=f"{said} (default: {shown})",

@@ -49,9 +49,12 @@ class Outcome:
     # Sends that the generator itself made late, and the latest of them in seconds.
     late: int = 0
     latest: float = 0.0
-    # While all talk: how long a worker's event loop made others wait, and the share of a core that the busiest took.
-    lag: Latencies = field(default_factory=Latencies)
+    # While all talk, of the worst worker: the 99th percentile of how long its event loop made others wait, in seconds,
+    # and the share of a core that it took.
+    lag: float = 0.0
     busiest: float = 0.0
+    # How long a message waited at most to be stored while all talked, in seconds; None where the server does not tell.
+    storage_lag: float | None = None
     # From the intended send time to a receipt, and to the acknowledgement, while all talk; from the beginning of
     # connecting to the answer to `subscribe`; from the cut of a storm to the answer that the room is resumed; from the
     # intended creation of a room until a follower is shown it.
@@ -64,6 +67,7 @@ class Outcome:
     def add(self, other: "Outcome") -> None:
         """Take in what another worker has counted; messages that the two saw at other places are out of order."""
         self.latest = max(self.latest, other.latest)
+        self.lag = max(self.lag, other.lag)
         self.busiest = max(self.busiest, other.busiest)
         self.unacknowledged |= other.unacknowledged
         self.created |= other.created

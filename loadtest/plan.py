@@ -108,6 +108,11 @@ class Plan:
     def storm_at(self) -> float | None:
         return self.steady_from + self.storm if self.storm else None
 
+    @property
+    def messages_a_second(self) -> float:
+        """Of all together, while all talk."""
+        return sum(self._rates.values())
+
     def role_of(self, user: int) -> Role:
         draw = (user + 0.5) * SILVER % 1
         for role, share in ((Role.DEAF, self.deaf), (Role.SLOW, self.slow), (Role.COMER, self.comers)):

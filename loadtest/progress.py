@@ -15,8 +15,6 @@ class Progress(NamedTuple):
     received: int
     frames: int
     errors: int
-    late: int
-    reconnects: int
     # Latency of a receipt in ticks → how often; of messages that were to be sent while all talk.
     ticks: dict[int, int]
     # Share of a core, and the longest that the loop made others wait, in seconds.

@@ -54,12 +54,15 @@ class Receiver:
         self._examine(batch)
         return False
 
-    def leave(self, *, for_good: bool) -> None:
-        """`for_good`: it was there to the end, so that everything must have come."""
+    def leave(self, *, for_good: bool, is_live: bool) -> None:
+        """`for_good`: it was there to the end, so that everything must have come. Otherwise, while `is_live`, what
+        others have known for a while."""
         self._outcome.received += self.received
         self.received = 0
         if for_good and self._start is not None:
             self._log.record.tails[self.last] += 1
+        elif is_live and self._start is not None and self.last < self._log.settled:
+            self._links[self.last, self._log.settled + 1] += 1
 
     def _has_seen(self, key: Key) -> bool:
         place = self._log.record.places.get(key, 0)

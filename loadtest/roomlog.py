@@ -5,7 +5,7 @@ sockets, so a frame is read once (`Batch`), and a receiver only notes from where
 jumped over messages are found at the end, when all messages are known, and count for all receivers that took them.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -15,6 +15,8 @@ from typing import NamedTuple
 from loadtest.cursor import Place, place_of
 from loadtest.latencies import TICK
 from loadtest.plan import Key, Plan
+
+SETTLING = 2  # seconds
 
 
 class Shown(NamedTuple):
@@ -93,6 +95,9 @@ class RoomLog:
         self._expected = sum(plan.count(user) for user in self._members)
         self.record = RoomRecord()
         self.newest: Place = 0
+        # What was the newest a while ago: by now it must have come to everybody who is there.
+        self.settled: Place = 0
+        self._marks: deque[Place] = deque([0] * SETTLING, maxlen=SETTLING)
         # Cursor → the message that was seen there first. A server that is behind shows the same messages in frames that
         # all begin and end elsewhere.
         self._shown: dict[str, Shown] = {}
@@ -101,6 +106,11 @@ class RoomLog:
     def is_complete(self) -> bool:
         """Whether every message of the plan has been acknowledged or seen here."""
         return len(self.record.places) >= self._expected
+
+    def settle(self) -> None:
+        """Call it each second."""
+        self.settled = self._marks[0]
+        self._marks.append(self.newest)
 
     def look(self, sender: str, text: str, cursor: str) -> Shown:
         """A message that somebody was shown. Raises `ValueError` for what is no cursor."""

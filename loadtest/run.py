@@ -4,17 +4,17 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil
-from time import monotonic
 
-from loadtest.crew import Crew, hire
+from loadtest.crew import hire
 from loadtest.outcome import Outcome
 from loadtest.plan import Plan, Seat
-from loadtest.server import Sampler
+from loadtest.server import STORAGE_LAG, Sampler
 from loadtest.timeline import Second, Timeline
 from loadtest.worker import Share
 
 # Users for whom one more worker is worth its start.
 FEWEST = 50
+PATIENCE = 1.0  # seconds between two looks whether the workers are done
 
 
 @dataclass
@@ -46,22 +46,21 @@ def run_plan(
     timeline = Timeline(plan, workers)
     with hire(shares) as crew:
         sampler.begin(timeline)
-        _follow(crew, crew.begin(), timeline, sampler, show)
+        with sampler.looking(timeline, crew.begin()):
+            while not crew.is_done:
+                for progress in crew.listen(PATIENCE):
+                    if (second := timeline.note(progress)) is not None:
+                        show(timeline.phase(second), second)
         outcome = Outcome()
         for part in crew.outcomes:
             outcome.add(part)
     outcome.judge(plan)
+    outcome.storage_lag = _storage_lag(plan, timeline)
     return Run(plan, workers, outcome, timeline)
 
 
-def _follow(crew: Crew, zero: float, timeline: Timeline, sampler: Sampler, show: Callable[[str, Second], None]) -> None:
-    """Listen to the workers to their end, and look at the server once a second."""
-    looked = 0
-    while not crew.is_done:
-        now = monotonic() - zero
-        if now >= looked + 1:
-            looked = int(now)
-            sampler.look(timeline.at(looked))
-        for progress in crew.listen(max(0.05, looked + 1 - now)):
-            if (second := timeline.note(progress)) is not None:
-                show(timeline.phase(second), second)
+def _storage_lag(plan: Plan, timeline: Timeline) -> float | None:
+    """How many seconds' messages waited at most to be stored, while all talked."""
+    steady = [second for second in timeline.in_order() if timeline.phase(second) == "steady"]
+    waiting = [second.metrics[STORAGE_LAG] for second in steady if STORAGE_LAG in second.metrics]
+    return max(waiting) / plan.messages_a_second if waiting and plan.rate else None

@@ -10,25 +10,29 @@ from loadtest.progress import Progress
 
 @dataclass
 class Second:
-    """Counts are since the beginning, over all workers; latencies are those of this second."""
+    """Counts are since the beginning, over all workers; the delivery is that of this second."""
 
     second: int
     workers: dict[int, Progress] = field(default_factory=dict)
     # Process of the server → (share of a core, resident bytes); metric → its value.
     processes: dict[str, tuple[float, int]] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
+    # Percentile → seconds; empty when nothing was measured.
+    delivery: dict[float, float] = field(default_factory=dict)
 
     def total(self, name: str) -> int:
         return sum(getattr(progress, name) for progress in self.workers.values())
 
-    @property
-    def latencies(self) -> Latencies:
+    def sum_up(self) -> None:
+        """Find the percentiles, and keep no more: a second may have ten thousand different latencies."""
         ticks: Counter[int] = Counter()
-        for progress in self.workers.values():
+        for worker, progress in self.workers.items():
             ticks.update(progress.ticks)
-        latencies = Latencies()
-        latencies.record_ticks(ticks)
-        return latencies
+            self.workers[worker] = progress._replace(ticks={})
+        if ticks:
+            latencies = Latencies()
+            latencies.record_ticks(ticks)
+            self.delivery = {percentile: latencies.at(percentile) for percentile in (50, 99, 100)}
 
     @property
     def lag(self) -> float:
@@ -55,7 +59,10 @@ class Timeline:
         """Take what a worker tells; return the second when all workers have told of it."""
         second = self.at(progress.second)
         second.workers[progress.worker] = progress
-        return second if len(second.workers) == self._workers else None
+        if len(second.workers) < self._workers:
+            return None
+        second.sum_up()
+        return second
 
     def phase(self, second: Second) -> str:
         """Of the second that ends there."""

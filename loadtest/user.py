@@ -2,6 +2,7 @@
 its cursor, answers pings and says again what was not acknowledged; unlike `chatclient`, it hands nothing to anybody."""
 
 import asyncio
+import errno
 from itertools import cycle
 from typing import Any
 
@@ -20,6 +21,7 @@ from loadtest.wire import LOST, WebSocket, connect
 from loadtest.world import World
 
 UNKNOWN = "a frame that the protocol does not know"
+OWN_LIMITS = frozenset({errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL})
 PAUSE = 3.0  # seconds until a subscription is tried again that was refused for a reason that may pass
 
 
@@ -108,7 +110,7 @@ class VirtualUser:
         if self._socket is not None:
             self._socket.close()
         if self._role is not Role.DEAF:
-            self.receiver.leave(for_good=for_good)
+            self.receiver.leave(for_good=for_good, is_live=self.is_live)
         self._world.outcome.reconnects += max(0, self._connections - 1)
 
     # The connection
@@ -118,7 +120,9 @@ class VirtualUser:
         self._ended = asyncio.get_running_loop().create_future()
         try:
             self._socket = await connect(url, self._seat.token)
-        except (OSError, TimeoutError) as error:
+        except OSError as error:
+            if error.errno in OWN_LIMITS:
+                raise RuntimeError(f"No socket is left for a user ({error}): ulimit -n, ports.") from error
             self._world.outcome.closes[f"no connection: {type(error).__name__}"] += 1
             return LOST
         self._heard = self._world.now()

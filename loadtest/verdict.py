@@ -1,14 +1,17 @@
 """What must not have happened in a run, a sentence each."""
 
 from dataclasses import dataclass
+from math import inf
 
 from loadtest.outcome import Outcome
 from loadtest.plan import Plan
 
+MOST_LAG = 100.0  # milliseconds
+
 
 @dataclass(frozen=True)
 class Limits:
-    """What is let pass. Latencies and lag are in milliseconds, None: any."""
+    """What is let pass. Latencies and lag are in milliseconds; None of a latency: any."""
 
     lost: int = 0
     twice: int = 0
@@ -19,10 +22,12 @@ class Limits:
     errors: int = 0
     p50: float | None = None
     p99: float | None = None
-    # Of the generator: percent of the sends that it made late, the 99th percentile of its loops' lag, and percent of a
-    # core that its busiest worker took while all talked.
+    # Seconds that a message waits to be stored; None: any.
+    storage_lag: float | None = None
+    # Of the generator: percent of the sends that it made late, the 99th percentile of its loops' lag (None: `MOST_LAG`,
+    # or half of `p99`), and percent of a core that its busiest worker took while all talked.
     late: float = 1.0
-    lag: float = 100.0
+    lag: float | None = None
     cpu: float = 90.0
 
 
@@ -42,7 +47,7 @@ def violations(plan: Plan, outcome: Outcome, limits: Limits) -> list[str]:
         measured = outcome.delivery.at(percentile) * 1000
         if limit is not None and measured > limit:
             found.append(f"The p{percentile} of the delivery is {measured:.1f} ms, and {limit:g} ms are allowed.")
-    return found
+    return [*found, *_storage_violations(outcome.storage_lag, limits.storage_lag)]
 
 
 def faults(outcome: Outcome, limits: Limits) -> list[str]:
@@ -61,24 +66,23 @@ def _exceeded(counted: list[tuple[int, int, str]]) -> list[str]:
     return [f"{count} {what}." for count, limit, what in counted if count > limit]
 
 
-def is_late(outcome: Outcome, limits: Limits) -> bool:
-    """Whether the generator put less load on than was planned."""
-    return late_share(outcome) > limits.late
-
-
-def late_share(outcome: Outcome) -> float:
-    """Percent of the sends that the generator itself made late."""
-    return 100 * outcome.late / max(1, outcome.sent)
+def _storage_violations(lag: float | None, limit: float | None) -> list[str]:
+    if limit is None:
+        return []
+    if lag is None:
+        return ["The server does not tell how far storing is behind: --metrics names the event consumer's."]
+    return [f"Storing was {lag:.1f} s behind, and {limit:g} s are allowed."] if lag > limit else []
 
 
 def weaknesses(outcome: Outcome, limits: Limits) -> list[str]:
     """Why this generator, and not the server, was the limit; the figures of such a run say nothing about the server."""
-    late = late_share(outcome)
-    lag = outcome.lag.at(99) * 1000
+    late = 100 * outcome.late / max(1, outcome.sent)
+    lag = outcome.lag * 1000
+    lag_limit = min(MOST_LAG, (limits.p99 or inf) / 2) if limits.lag is None else limits.lag
     cpu = 100 * outcome.busiest
     found = [
         (late, limits.late, f"{late:.1f} % of the sends left late, at most {outcome.latest * 1000:.0f} ms"),
-        (lag, limits.lag, f"its event loops lagged by {lag:.0f} ms (p99)"),
+        (lag, lag_limit, f"its event loops lagged by {lag:.0f} ms (p99)"),
         (cpu, limits.cpu, f"its busiest worker took {cpu:.0f} % of a core"),
     ]
     return [f"The generator is the limit: {what}." for measured, limit, what in found if measured > limit]

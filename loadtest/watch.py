@@ -12,7 +12,7 @@ class Watch:
     """`run` it as a task of the loop that is watched."""
 
     def __init__(self) -> None:
-        # How late the loop came to the beats.
+        # How late the loop came to the beats, and would have come to those that it missed meanwhile.
         self.lags = Latencies()
         # The worst since the last `take`, in seconds.
         self._worst = 0.0
@@ -23,7 +23,7 @@ class Watch:
             due = monotonic() + BEAT
             await asyncio.sleep(BEAT)
             lag = max(0.0, monotonic() - due)
-            self.lags.record(lag)
+            self.lags.record_stall(lag, BEAT)
             self._worst = max(self._worst, lag)
 
     def take(self) -> tuple[float, float]:

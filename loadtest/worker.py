@@ -52,7 +52,8 @@ class Share:
 def run_share(share: Share, zero: float, show: Show) -> Outcome:
     """Run the users of a share from their joining to their leaving, on a loop of its own. `zero` is the plan's on the
     clock of `time.monotonic`, which all processes of a machine share."""
-    _raise_limits()
+    raise_open_files()
+    _spare_garbage()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(Worker(share, zero, show).run())
 
@@ -145,16 +146,23 @@ class Worker:
     async def _drain(self) -> None:
         """Wait until everything has come, or nothing more does."""
         end = self._world.now() + DRAIN
-        # Now and then, since a look goes over all receivers.
-        while not self._is_over() and self._world.now() < end:  # noqa: ASYNC110
+        was_quiet = False
+        while not self._has_all() and self._world.now() < end:
+            # Twice, with a turn of the loop in between: when this process itself stood still, there is more to read.
+            is_quiet = self._is_quiet()
+            if was_quiet and is_quiet:
+                return
+            was_quiet = is_quiet
             await asyncio.sleep(LOOK)
 
-    def _is_over(self) -> bool:
-        users, world = self._users.values(), self._world
-        if all(user.is_done for user in users) and all(log.is_complete for log in world.logs.values()):
-            return True
-        is_quiet = world.now() - max(world.heard, world.plan.end) > QUIET
-        return is_quiet and all(user.sends.is_done for user in users)
+    def _has_all(self) -> bool:
+        is_done = all(user.is_done for user in self._users.values())
+        return is_done and all(log.is_complete for log in self._world.logs.values())
+
+    def _is_quiet(self) -> bool:
+        world = self._world
+        is_silent = world.now() - max(world.heard, world.plan.end) > QUIET
+        return is_silent and all(user.sends.is_done for user in self._users.values())
 
     async def _leave(self) -> None:
         for user in self._users.values():
@@ -185,7 +193,7 @@ class Worker:
             self._show(
                 Progress(
                     self._share.worker, second, outcome.joined, outcome.sent, outcome.acknowledged, received,
-                    outcome.frames, outcome.errors.total(), outcome.late, outcome.reconnects, ticks, cpu, lag,
+                    outcome.frames, outcome.errors.total(), ticks, cpu, lag,
                 )
             )  # fmt: skip
 
@@ -196,13 +204,15 @@ class Worker:
         self._watch.lags, begun = Latencies(), process_time()
         await self._until(plan.end)
         outcome.busiest = (process_time() - begun) / plan.seconds
-        outcome.lag, self._watch.lags = self._watch.lags, Latencies()
+        outcome.lag = self._watch.lags.at(99)
 
     async def _look(self) -> None:
         while True:
             await asyncio.sleep(SECOND)
             for user in self._users.values():
                 user.look()
+            for log in self._world.logs.values():
+                log.settle()
 
     def _start(self, life: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         """What goes wrong in a life by a mistake of this program ends the worker."""
@@ -229,11 +239,14 @@ async def _raise(error: Exception) -> None:
     raise error
 
 
-def _raise_limits() -> None:
-    """As many sockets as the system allows, and no pauses for garbage that is none: nearly everything here lives until
-    the end."""
+def raise_open_files() -> None:
+    """Let this process have as many sockets as the system allows."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _spare_garbage() -> None:
+    """No pauses for garbage that is none: nearly everything here lives until the end."""
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
 

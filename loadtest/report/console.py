@@ -49,9 +49,12 @@ def counts(outcome: Outcome) -> list[str]:
         f"received {outcome.received} ({per_frame:.1f} messages a frame)",
         f"reconnects {outcome.reconnects}, sends refused and tried again {outcome.refusals}",
         f"generator: sent late {outcome.late} (at most {outcome.latest * 1000:.0f} ms), loop lag p99 "
-        f"{outcome.lag.at(99) * 1000:.0f} ms, busiest worker {outcome.busiest:.0%} of a core",
+        f"{outcome.lag * 1000:.0f} ms, busiest worker {outcome.busiest:.0%} of a core",
     ]
-    lines += [f"cut {outcome.cut}, all back after {outcome.returning.at(100):.1f} s"] if outcome.cut else []
+    if outcome.cut:
+        last = f", the last after {outcome.returning.at(100):.1f} s" if outcome.returning.count else ""
+        lines.append(f"cut {outcome.cut}, back {outcome.returning.count}{last}")
+    lines += [f"storage at most {outcome.storage_lag:.1f} s behind"] if outcome.storage_lag is not None else []
     lines += [f"created {len(outcome.created)} rooms, {outcome.followers} followers"] if outcome.created else []
     for name, counter in (("other frames", outcome.others), ("closes", outcome.closes)):
         if counter:
@@ -95,7 +98,7 @@ def server_lines(run: Run) -> list[str]:
 
 
 def progress_line(phase: str, second: Second) -> str:
-    p99 = f", p99 {latencies.at(99) * 1000:.0f} ms" if (latencies := second.latencies).count else ""
+    p99 = f", p99 {second.delivery[99] * 1000:.0f} ms" if second.delivery else ""
     cpu = " ".join(f"{progress.cpu:.0%}" for _, progress in sorted(second.workers.items()))
     return (
         f"{second.second:4} s {phase:<7}joined {second.total('joined')}, sent {second.total('sent')}, acknowledged "

@@ -62,8 +62,9 @@ def _counts(run: Run) -> dict[str, Any]:
         "closes": dict(outcome.closes),
         "other_frames": dict(outcome.others),
         "latest_send_ms": _round(outcome.latest * 1000),
-        "generator_lag_p99_ms": _round(outcome.lag.at(99) * 1000),
+        "generator_lag_p99_ms": _round(outcome.lag * 1000),
         "generator_busiest": _round(outcome.busiest),
+        "storage_lag_s": None if outcome.storage_lag is None else _round(outcome.storage_lag),
     }
 
 
@@ -80,7 +81,6 @@ def _seconds(run: Run) -> list[dict[str, Any]]:
     rows = []
     before = Second(0)
     for second in run.timeline.in_order():
-        latencies = second.latencies
         rates = {
             name: second.total(name) - before.total(name) for name in ("sent", "acknowledged", "received", "frames")
         }
@@ -91,7 +91,7 @@ def _seconds(run: Run) -> list[dict[str, Any]]:
                 "joined": second.total("joined"),
                 "errors": second.total("errors"),
                 **rates,
-                **{percentile_name(at): _milliseconds(latencies, at) for at in (50, 99, 100) if latencies.count},
+                **{percentile_name(at): _round(seconds * 1000) for at, seconds in second.delivery.items()},
                 "generator_cpu": [_round(progress.cpu) for _, progress in sorted(second.workers.items())],
                 "generator_lag_ms": _round(second.lag * 1000),
                 "cpu": {name: _round(cpu) for name, (cpu, _) in second.processes.items()},

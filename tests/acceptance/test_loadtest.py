@@ -31,7 +31,7 @@ def test_all_come_back_after_a_storm_and_miss_nothing(chat: Chat):
     # A message whose acknowledgement was cut off is looked up in storage before it is sent again.
     chat.event_consumer()
     said = chat.manage("loadtest", *LENIENT, *plan, "--url", url)
-    assert "cut 20, all back after" in said
+    assert "cut 20, back 20, the last after" in said
     assert "reconnects 20" in said
     assert FAULTLESS in said
 

@@ -48,7 +48,7 @@ class Room:
     def found(self, *, acknowledged: Sequence[Key] = EVERYTHING) -> dict[str, int]:
         """The violations' counts that are not zero."""
         for receiver in self.receivers:
-            receiver.leave(for_good=True)
+            receiver.leave(for_good=True, is_live=True)
         self.reader.close()
         for place, key in enumerate(acknowledged):
             self.log.record.places.setdefault(key, place_of(f"1-0-{place}"))

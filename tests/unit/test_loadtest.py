@@ -12,6 +12,7 @@ from loadtest.deliveries import Deliveries
 from loadtest.latencies import TICK, Latencies
 from loadtest.plan import Key, Role
 from loadtest.roomlog import RoomRecord
+from loadtest.watch import BEAT, Watch
 from tests.unit.loadtest_room import EVERYTHING, PLAN, Room
 
 
@@ -57,19 +58,44 @@ def test_what_a_limit_lets_pass_is_no_violation():
     assert violations(PLAN, outcome, Limits(lost=2, twice=1, p99=110)) == []
 
 
-@pytest.mark.parametrize("weak", [{"busiest": 0.95}, {"sent": 50, "late": 1, "latest": 0.1}, {}])
+@pytest.mark.parametrize("weak", [{"busiest": 0.95}, {"sent": 50, "late": 1, "latest": 0.1}, {"lag": 0.2}])
 def test_a_generator_that_is_the_limit_says_so(weak: dict[str, Any]):
     outcome = Outcome(**weak)
-    if not weak:
-        outcome.lag.record(0.2)
     [said] = weaknesses(outcome, Limits())
     assert said.startswith("The generator is the limit: ")
 
 
 def test_a_generator_with_headroom_is_not_blamed():
-    outcome = Outcome(sent=1000, late=5, busiest=0.6)
-    outcome.lag.record(0.01)
+    outcome = Outcome(sent=1000, late=5, busiest=0.6, lag=0.01)
+    assert weaknesses(outcome, Limits(p99=60)) == []
+
+
+def test_a_generator_that_lags_by_half_of_what_is_allowed_cannot_judge_it():
+    outcome = Outcome(lag=0.04)
     assert weaknesses(outcome, Limits()) == []
+    assert weaknesses(outcome, Limits(p99=60)) != []
+
+
+def test_a_loop_that_stood_still_is_late_for_each_look_that_it_missed():
+    """A second of five, in which a look every 20 ms was missed 50 times, is no single look of two hundred."""
+    watch = Watch()
+    for lag in (*[0.0] * 200, 1.0):
+        watch.lags.record_stall(lag, BEAT)
+    assert watch.lags.at(85) > 0.1
+
+
+def test_the_worst_worker_counts():
+    outcome = Outcome(lag=0.01)
+    outcome.add(Outcome(lag=0.5))
+    outcome.add(Outcome(lag=0.02))
+    assert outcome.lag == 0.5
+
+
+def test_storing_that_falls_behind_is_a_violation_where_it_is_limited():
+    for lag, found in ((0.5, 0), (3.0, 1), (None, 1)):
+        outcome = Outcome(joined=3, storage_lag=lag)
+        assert len(violations(PLAN, outcome, Limits(storage_lag=1))) == found
+        assert violations(PLAN, outcome, Limits()) == []
 
 
 def test_latencies_are_kept_within_their_range():

@@ -8,7 +8,7 @@ from loadtest import Limits, Outcome, Plan, violations
 from loadtest.cursor import place_of
 from loadtest.frames import FrameReader
 from loadtest.plan import Key
-from loadtest.roomlog import RoomLog, RoomRecord
+from loadtest.roomlog import SETTLING, RoomLog, RoomRecord
 from tests.unit.loadtest_room import EVERYTHING, NAMES, PLAN, Room, message
 
 
@@ -192,10 +192,37 @@ def test_a_start_that_hides_what_was_sent_later_is_caught(size: int):
     assert room.found() == {"lost": 2}
 
 
-def test_who_has_left_does_not_miss_what_comes_later(room: Room):
-    room.show(1, EVERYTHING[:4])
-    room.receivers.pop().leave(for_good=False)
+def test_who_has_left_does_not_miss_what_comes_later(size: int):
+    room = Room(2, size=size)
+    for receiver in (0, 1):
+        room.show(receiver, EVERYTHING[:4])
+    settle(room)
+    room.show(0, EVERYTHING[4:])
+    room.receivers.pop().leave(for_good=False, is_live=True)
     assert room.found() == {}
+
+
+def test_who_was_not_shown_what_others_knew_long_before_it_left_has_lost_it(size: int):
+    room = Room(2, size=size)
+    room.show(0, EVERYTHING[:6])
+    room.show(1, EVERYTHING[:4])
+    settle(room)
+    room.show(0, EVERYTHING[6:])
+    room.receivers.pop().leave(for_good=False, is_live=True)
+    assert room.found() == {"lost": 2}
+
+
+def test_who_leaves_while_its_connection_is_lost_has_lost_nothing(size: int):
+    room = Room(2, size=size)
+    room.show(0, EVERYTHING)
+    settle(room)
+    room.receivers.pop().leave(for_good=False, is_live=False)
+    assert room.found() == {}
+
+
+def settle(room: Room) -> None:
+    for _ in range(SETTLING + 1):
+        room.log.settle()
 
 
 def test_nobody_waits_for_what_was_not_acknowledged(room: Room):

@@ -32,7 +32,7 @@ def run() -> Run:
         for worker in range(2):
             count = number * 10
             ticks = {50: 8, 500: 2}
-            timeline.note(Progress(worker, number, 1, count, count, count * 2, count, 0, 0, 0, ticks, 0.25, 0.004))
+            timeline.note(Progress(worker, number, 1, count, count, count * 2, count, 0, ticks, 0.25, 0.004))
         timeline.at(number).processes["web"] = (0.5, 60 << 20)
         timeline.at(number).metrics["chat_event_lag_records"] = number
     outcome = Outcome(joined=2, sent=100, acknowledged=100, received=200, frames=20)

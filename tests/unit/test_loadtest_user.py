@@ -1,6 +1,7 @@
 """A virtual user on a connection that the test speaks for the server on."""
 
 import asyncio
+import errno
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -146,3 +147,15 @@ async def test_a_mistake_of_the_generator_ends_its_worker():
         async with asyncio.timeout(20):
             await worker.run()
     assert failure.group_contains(ZeroDivisionError)
+
+
+async def test_a_machine_without_a_socket_for_a_user_is_no_fault_of_the_server(monkeypatch: pytest.MonkeyPatch):
+    async def connect(url: str, token: str) -> Line:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("loadtest.user.connect", connect)
+    world = World(
+        PLAN, ["-"], monotonic(), {0: RoomLog(PLAN, 0, {})}, FrameReader({}), Schedule(PLAN, [], print), Outcome()
+    )
+    with pytest.raises(RuntimeError, match="ulimit"):
+        await VirtualUser(world, Seat(0, "load1", "-", 7), Role.TALKER).live()

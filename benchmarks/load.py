@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -69,6 +70,8 @@ def main() -> None:
     os.sched_setaffinity(0, cores.others)
     os.environ["CHAT_DATA_DIR"] = str(DATA)
     load_before = os.getloadavg()[0]
+    # What was started is ended then, too: the next run must not meet it at the port.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("Stopped."))
     try:
         for server in arguments.servers:
             for part in arguments.parts:

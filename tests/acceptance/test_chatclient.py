@@ -11,6 +11,7 @@ from tests.acceptance.processes import free_port
 
 DROPS = 50
 PAUSE = 0.005  # seconds between two messages: 200 a second
+AT_ONCE = 50  # more would be under way on a machine that is busy with other tests
 
 
 async def test_a_client_that_drops_and_resumes_on_alternating_servers_sees_everything_once(chat: Chat):
@@ -39,10 +40,13 @@ async def test_a_client_that_drops_and_resumes_on_alternating_servers_sees_every
 async def talk(client: ChatClient, room: int) -> list[str]:
     """Talk until cancelled; return what was said, all of it acknowledged."""
     sending: list[tuple[str, asyncio.Task[Frame]]] = []
+    places = asyncio.Semaphore(AT_ONCE)
     try:
         while True:
-            text = str(len(sending))
-            sending.append((text, asyncio.create_task(client.send(room, text))))
+            await places.acquire()
+            text, task = str(len(sending)), asyncio.create_task(client.send(room, str(len(sending))))
+            task.add_done_callback(lambda _: places.release())
+            sending.append((text, task))
             await asyncio.sleep(PAUSE)
     except asyncio.CancelledError:
         await asyncio.gather(*(task for _, task in sending))

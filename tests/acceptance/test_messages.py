@@ -78,6 +78,7 @@ class Person:
         self._changed.set()
 
 
+@pytest.mark.timeout(300)
 async def test_receivers_acknowledgements_and_history_agree_on_one_order(chat: Chat):
     """Twenty people say two hundred things each, at once, on two servers."""
     servers = [chat.web("web1").url, chat.web("web2").url]
@@ -86,7 +87,7 @@ async def test_receivers_acknowledgements_and_history_agree_on_one_order(chat: C
     room = create_room(servers[0], next(iter(tokens.values())))
     people = [Person(name, [servers[n % 2]], token) for n, (name, token) in enumerate(tokens.items())]
     texts = [(person, f"{person.name} {n}") for n in range(200) for person in people]
-    async with asyncio.timeout(100), AsyncExitStack() as stack:
+    async with asyncio.timeout(200), AsyncExitStack() as stack:
         for person in people:
             await stack.enter_async_context(person.client)
             await person.client.subscribe(room)
@@ -114,13 +115,14 @@ async def read_all(client: chatclient.ChatClient, room: int) -> list[chatclient.
     return [item for item in items if item["type"] == "message"]
 
 
+@pytest.mark.timeout(300)
 async def test_two_hundred_people_resume_elsewhere_when_their_server_is_killed(chat: Chat):
     killed, other = chat.web("killed"), chat.web("other")
     chat.event_consumer()
     tokens = chat.tokens(200)
     room = create_room(other.url, next(iter(tokens.values())))
     people = [Person(name, [killed.url, other.url], token) for name, token in tokens.items()]
-    async with asyncio.timeout(110), AsyncExitStack() as stack:
+    async with asyncio.timeout(200), AsyncExitStack() as stack:
         for person in people:
             await stack.enter_async_context(person.client)
             await person.client.subscribe(room)

@@ -4,7 +4,8 @@ standing still that no reader is."""
 
 import asyncio
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -18,7 +19,6 @@ from tests.acceptance.client import ChatClient, Frame
 from tests.acceptance.processes import wait_for
 from tests.acceptance.test_access import PROMISED, SLACK
 
-PACE = 0.1  # seconds between two messages of each
 WATCHED = PROMISED + 1  # seconds after the answer
 
 
@@ -76,14 +76,30 @@ def meet(
     chat.close()
 
 
-async def speak(client: ChatClient, room: int, until: float) -> None:
-    while monotonic() < until:
-        await client.send({"type": "send", "id": str(uuid.uuid4()), "room": room, "text": "hello"})
-        await asyncio.sleep(PACE)
+@asynccontextmanager
+async def speaking(room: int, *clients: ChatClient, pace: float = 0.1) -> AsyncIterator[None]:
+    """Each of them speaks in the room every `pace` seconds until the block is left."""
+
+    async def speak(client: ChatClient) -> None:
+        while True:
+            await client.send({"type": "send", "id": str(uuid.uuid4()), "room": room, "text": "hello"})
+            await asyncio.sleep(pace)
+
+    tasks = [asyncio.create_task(speak(client)) for client in clients]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
 
 
 def moments(client: ChatClient, wanted: Callable[[Frame], bool]) -> list[float]:
     return [at for frame, at in zip(client.frames, client.times, strict=True) if wanted(frame)]
+
+
+def is_refused(client: ChatClient, code: str) -> bool:
+    return any(frame.get("code") == code for frame in client.frames)
 
 
 @pytest.mark.parametrize("name", ACTS)
@@ -93,11 +109,14 @@ async def test_without_a_poller_nothing_is_delivered_or_accepted_later(meet: Cal
     async with ChatClient(meeting.first, meeting.owner) as one, ChatClient(meeting.second, meeting.victim) as two:
         for client in (one, two):
             await client.subscribe(room)
-        speaking = [asyncio.create_task(speak(client, room, monotonic() + WATCHED + 1)) for client in (one, two)]
-        await two.until(lambda client: len(client.of_type("message")) > 5)
-        await asyncio.to_thread(meeting.act, act)
-        answered = monotonic()
-        await asyncio.gather(*speaking)
+        async with speaking(room, one, two):
+            await two.until(lambda client: len(client.of_type("message")) > 5)
+            await asyncio.to_thread(meeting.act, act)
+            answered = monotonic()
+            await asyncio.sleep(WATCHED)
+            await two.until(lambda client: is_refused(client, act.refusal))
+            if act.removed is not None:
+                await two.until(lambda client: client.of_type("removed"))
         accepted = moments(two, lambda frame: frame["type"] == "ack")[-1] - answered
         refused = moments(two, lambda frame: frame.get("code") == act.refusal)[0] - answered
         delivered = moments(two, lambda frame: frame["type"] == "message")[-1] - answered
@@ -124,12 +143,12 @@ async def test_while_kafka_stands_still_it_holds_all_the_same(
         try:
             await asyncio.to_thread(meeting.act, act)
             answered = monotonic()
-            speaking = asyncio.create_task(speak(two, meeting.room, answered + PROMISED + 1))
-            if act.removed is not None:
-                await two.until(lambda client: client.of_type("removed"))
-            await two.until(lambda client: moments(client, lambda frame: frame.get("code") == act.refusal))
-            took = monotonic() - answered
-            await speaking
+            # So slowly that not all places for messages under way are taken before the refusal.
+            async with speaking(meeting.room, two, pace=0.2):
+                if act.removed is not None:
+                    await two.until(lambda client: client.of_type("removed"))
+                await two.until(lambda client: is_refused(client, act.refusal))
+                took = monotonic() - answered
         finally:
             await asyncio.to_thread(chat_stack.resume, "kafka")
         print(f"\n{name}, Kafka standing still: in force {took:.3f} s after the answer")
@@ -147,11 +166,11 @@ async def test_what_waits_for_its_turn_is_judged_when_it_comes(meet: Callable[[A
             for id in ids:
                 await two.send({"type": "send", "id": id, "room": meeting.room, "text": "hello"})
             await asyncio.to_thread(meeting.act, ACTS["mute"])
-            async with ChatClient(meeting.second, meeting.victim) as again:
-                speaking = asyncio.create_task(speak(again, meeting.room, monotonic() + PROMISED))
-                await again.until(lambda client: moments(client, lambda frame: frame.get("code") == "muted"))
-                await speaking
+            async with ChatClient(meeting.second, meeting.victim) as again, speaking(meeting.room, again):
+                await again.until(lambda client: is_refused(client, "muted"))
         finally:
             await asyncio.to_thread(chat_stack.resume, "kafka")
         answers = [(await two.answer(id)).get("code") for id in ids]
-        assert answers == [None] * MAX_IN_FLIGHT + ["muted"] * 5
+        # Kafka may have stood still for longer than a message waits for it.
+        assert set(answers[:MAX_IN_FLIGHT]) <= {None, "unknown"}
+        assert answers[MAX_IN_FLIGHT:] == ["muted"] * 5

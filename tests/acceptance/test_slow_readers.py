@@ -23,6 +23,7 @@ RATE = 500  # messages a second
 AT_ONCE = 30  # more under way would be too many for a socket, on a machine that is busy
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("server", ["daphne", "uvicorn"])
 async def test_a_client_that_never_reads_costs_little_and_is_closed_and_comes_back(chat: Chat, server: str):
     metrics = free_port()

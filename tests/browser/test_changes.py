@@ -70,9 +70,9 @@ def test_a_quote_leads_to_its_message_also_when_that_is_further_back(sign_up: Si
     create_room(page)
     say(page, "the first")
     expect(page.locator(".message time")).to_have_count(1)
-    for n in range(60):
+    for n in range(100):
         say(page, f"message {n}")
-    expect(page.locator(".message time")).to_have_count(61)
+    expect(page.locator(".message time")).to_have_count(101)
     choose(page, "the first", "Reply")
     say(page, "the reply")
     expect(page.locator(".quote button")).to_contain_text("the first")

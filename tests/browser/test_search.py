@@ -18,6 +18,7 @@ def test_a_message_is_found_and_opened_where_it_was_said(sign_up: SignUp):
     for _ in range(20):
         field.fill("")
         field.fill(needle.upper())
+        bob.wait_for_timeout(600)  # it is asked when nothing was typed for a while
         expect(bob.locator("#found-status")).not_to_have_text("Searching …")
         if found.count():
             break

@@ -142,7 +142,7 @@ async def test_a_session_s_end_closes_its_socket(world: World):
 async def test_a_token_s_end_closes_its_socket(world: World):
     """Tokens expire also while the connection lives."""
     person = world.chat.query("SELECT id FROM accounts_user WHERE username = %s", world.person.name)[0][0]
-    claims = {"u": person, "g": 0, "e": int(time.time()) + 3}
+    claims = {"u": person, "g": 0, "e": int(time.time()) + 10}
     token = signing.dumps(claims, key=world.chat.environment["SECRET_KEY"], salt=SALT)
     async with ChatClient(world.url, token) as client:
         assert (await client.subscribe(world.own))["type"] == "subscribed"

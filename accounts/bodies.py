@@ -33,6 +33,9 @@ class BodyParser(Parser):
     object, since Pydantic would look for attributes in it. `null` is no body."""
 
     def parse_body(self, request: HttpRequest) -> Any:
+        # A page of another origin may send other types without asking first.
+        if request.body and request.content_type != "application/json":
+            raise ChatError(ErrorCode.INVALID, "A body is JSON: send Content-Type: application/json.")
         try:
             body = orjson.loads(request.body)
         except orjson.JSONDecodeError:

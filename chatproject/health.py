@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from time import monotonic
 
 import redis.asyncio
 from asgiref.sync import sync_to_async
@@ -22,6 +24,9 @@ logger = logging.getLogger(__name__)
 
 # A probe must answer while a service hangs.
 DEADLINE = 3.0  # seconds
+# Anybody may ask: so often at most the services are, and in threads that nobody else waits for.
+INTERVAL = 1.0  # seconds
+_threads = ThreadPoolExecutor(2, "readiness")
 
 
 async def live(request: HttpRequest) -> HttpResponse:
@@ -30,17 +35,38 @@ async def live(request: HttpRequest) -> HttpResponse:
 
 async def ready(request: HttpRequest) -> HttpResponse:
     """200 when the database, Redis and Kafka answer and the layer's reader works, else 503; the body names each."""
-    names = ("database", "redis", "kafka")
-    results = await asyncio.gather(_database(), _redis(), _kafka())
-    checks = dict(zip(names, results, strict=True))
-    good = all(result == "ok" for result in results)
+    checks = await _looks.latest()
+    good = all(result == "ok" for result in checks.values())
     return JsonResponse({"ready": good, "checks": checks}, status=200 if good else 503)
+
+
+class Looks:
+    """One look at the services for all who ask at a time; belongs to the event loop that serves."""
+
+    def __init__(self) -> None:
+        self._look: asyncio.Task[dict[str, str]] | None = None
+        self._begun = 0.0
+
+    async def latest(self) -> dict[str, str]:
+        """Service → "ok", or what is wrong, as it was found less than `INTERVAL` ago or is found now."""
+        now = monotonic()
+        if self._look is None or (self._look.done() and now - self._begun > INTERVAL):
+            self._look, self._begun = asyncio.create_task(_look()), now
+        return await asyncio.shield(self._look)
+
+
+_looks = Looks()
+
+
+async def _look() -> dict[str, str]:
+    names = ("database", "redis", "kafka")
+    return dict(zip(names, await asyncio.gather(_database(), _redis(), _kafka()), strict=True))
 
 
 async def _database() -> str:
     try:
         async with asyncio.timeout(DEADLINE):
-            await sync_to_async(_select_one, thread_sensitive=False)()
+            await sync_to_async(_select_one, thread_sensitive=False, executor=_threads)()
     except (DatabaseError, InterfaceError, TimeoutError) as error:
         return f"unreachable: {type(error).__name__}"
     return "ok"
@@ -75,7 +101,8 @@ async def _kafka() -> str:
         async with asyncio.timeout(DEADLINE):
             await hub.log.start()
         # A reader that has caught up stays so while Kafka is away: whether it answers must be asked.
-        await asyncio.to_thread(_kafka_admin().list_topics, Topic.MESSAGE_CREATED.value, DEADLINE)
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(_threads, _kafka_admin().list_topics, Topic.MESSAGE_CREATED.value, DEADLINE)
     except TimeoutError:
         return "the reader has not caught up yet"
     except (LayerError, KafkaException, DatabaseError, InterfaceError) as error:

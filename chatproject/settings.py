@@ -236,13 +236,16 @@ LIMITS = {
     "messages": _limit("LIMIT_MESSAGES", "50/5"),
     "calls": _limit("LIMIT_CALLS", "200/4"),
     "frames": _limit("LIMIT_FRAMES", "300/6"),
-    # Of a person on each web process: searches; frames about rooms that the person has no right in.
+    # Of a person on each web process: subscriptions that resume; searches; frames about rooms that the person has no
+    # right in.
+    "resumes": _limit("LIMIT_RESUMES", "200/20"),
     "searches": _limit("LIMIT_SEARCHES", "10/10"),
     "refusals": _limit("LIMIT_REFUSALS", "50/10"),
     # Of a person.
     "joins": _limit("LIMIT_JOINS", "60/60"),
     "rooms": _limit("LIMIT_ROOMS", "10/60"),
     "renames": _limit("LIMIT_RENAMES", "10/60"),
+    "acts": _limit("LIMIT_ACTS", "120/60"),
     "reports": _limit("LIMIT_REPORTS", "10/3600"),
     "exports": _limit("LIMIT_EXPORTS", "5/3600"),
     # Of an e-mail address, for which somebody wants a new password.

@@ -8,6 +8,7 @@ still.
 import asyncio
 import logging
 from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import reduce
@@ -15,6 +16,7 @@ from operator import or_
 from time import monotonic
 from typing import NamedTuple
 
+from channels.db import database_sync_to_async
 from django.db import DatabaseError, InterfaceError
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -36,6 +38,9 @@ POLL_INTERVAL = 1.0  # seconds between two looks at the AccessChange rows
 LOOK_BACK = timedelta(seconds=10)
 # How long cached rights hold while PostgreSQL is away.
 GRACE = 60.0  # seconds
+
+# Whoever keeps the other threads busy must not hold up what takes rights away.
+_watchers = ThreadPoolExecutor(1, "access-watch")
 
 # The reason of a change that takes nothing away.
 ADDED = "added"
@@ -154,7 +159,7 @@ class AccessCache:
         self._looked_at = monotonic()
         while True:
             try:
-                changes = await in_database(_recent_changes)()
+                changes = await database_sync_to_async(_recent_changes, thread_sensitive=False, executor=_watchers)()
             except (DatabaseError, InterfaceError) as error:
                 if not failing:
                     logger.warning("Access changes cannot be read: %s", error)

@@ -2,6 +2,7 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.admin.utils import unquote
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
@@ -54,7 +55,7 @@ class MessageAdmin(admin.ModelAdmin[Message]):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        message = self.get_object(request, object_id)
+        message = self.get_object(request, unquote(object_id))
         if message is not None and self.has_view_permission(request, message):
             _write_down(request, message.room, f"Looked at the message {message.uid}.")
         return super().change_view(request, object_id, form_url, extra_context)
@@ -93,7 +94,7 @@ class ReportAdmin(admin.ModelAdmin[Report]):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        report = self.get_object(request, object_id)
+        report = self.get_object(request, unquote(object_id))
         if report is not None and self.has_view_permission(request, report):
             _write_down(request, report.message.room, f"Looked at the reported message {report.message.uid}.")
         return super().change_view(request, object_id, form_url, extra_context)

@@ -18,6 +18,8 @@ RENEW_INTERVAL = 10.0  # seconds; a third of a lease
 SWEEP_INTERVAL = 2.5  # seconds; half of what a lost connection keeps
 TELL_INTERVAL = 1.0  # seconds between two looks whether a room's number may be told
 LOST_AFTER = 5.0  # seconds that a lost connection has to come back
+# Who goes sooner after coming is told as late as a lost connection: nobody enters and leaves in others' sight at will.
+CALM = 3.0  # seconds
 # Comings and goings that follow each other go to Redis together: one call costs the loop as much as ten steps in it.
 GATHER_INTERVAL = 0.05  # seconds
 FLUSH_DEADLINE = 3.0  # seconds
@@ -52,6 +54,8 @@ class Attendance:
         self._presence = presence
         # room pk → (username, session) of each socket of this process that is in the room.
         self._here: dict[int, set[tuple[str, str]]] = {}
+        # (room pk, username) → loop time of the person's latest coming on this process, while it is not long ago.
+        self._entered: dict[tuple[int, str], float] = {}
         # What Redis does not know yet.
         self._comings: list[Coming] = []
         self._woken, self._taken = asyncio.Event(), asyncio.Event()
@@ -65,10 +69,15 @@ class Attendance:
     def enter(self, room: int, user: str, session: str, *, announce: bool, show: ShowPeople) -> None:
         """A socket entered a room; the first one of a person is announced, by its name unless `announce` is false."""
         self._here.setdefault(room, set()).add((user, session))
+        self._entered[room, user] = asyncio.get_running_loop().time()
         self._take(Coming(Step(Kind.ENTER, room, user, session), announce, show))
 
     def leave(self, room: int, user: str, session: str) -> None:
-        """A socket left a room on purpose; the last one of a person is announced at once."""
+        """A socket left a room on purpose; the last one of a person is announced at once, or soon where it has just
+        come."""
+        if asyncio.get_running_loop().time() - self._entered.get((room, user), -CALM) < CALM:
+            self.lose(room, user, session)
+            return
         self._forget(room, user, session)
         self._take(Coming(Step(Kind.LEAVE, room, user, session)))
 
@@ -122,6 +131,7 @@ class Attendance:
             self._tell |= await self._presence.renew(self._here)
         if now >= self._sweep_at:
             self._sweep_at = now + SWEEP_INTERVAL
+            self._entered = {who: at for who, at in self._entered.items() if now - at < CALM}
             gone, tell = await self._presence.sweep()
             self._tell |= tell
             for room, user in gone:

@@ -139,6 +139,12 @@ class Hub:
         rooms = {room for room, _ in batch.render(self.renderer.room_list).private}
         return asyncio.create_task(in_database(_read_members)(rooms))
 
+    def act_on_access_changes(self, batch: Batch) -> None:
+        """Tell all sockets of a person here of changes of the person's rights, once."""
+        user = int(batch.group.partition(".")[2])
+        for change in self.renderer.access_changes(batch):
+            self.access.invalidate(user, change["room"], change["reason"])
+
     async def close(self) -> None:
         """End the background tasks; a new `start` begins them again."""
         await self.attendance.flush()

@@ -12,7 +12,7 @@ from events.envelope import time_text
 from messaging.database import in_database
 from messaging.frames import frame_of_row
 from messaging.models import Message, Report
-from rooms.models import Ban, Block, Membership, ModerationEntry
+from rooms.models import Ban, Block, Membership, ModerationEntry, Room
 
 PAGE = 500  # rows that are in memory at once
 
@@ -103,7 +103,8 @@ def _bans(user: User) -> Iterator[Page]:
         yield [
             {
                 "room": row.room_id,
-                "name": row.room.name,
+                # Who is banned from a private room knows no more of it than strangers.
+                "name": row.room.name if row.room.kind == Room.Kind.PUBLIC else None,
                 "since": time_text(row.created_at),
                 "until": time_text(row.until) if row.until else None,
                 "reason": row.reason,

@@ -2,7 +2,7 @@
 
 import re
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, NamedTuple
@@ -169,18 +169,18 @@ def join(encoded: Iterable[bytes]) -> Text | None:
     return _array(objects) if objects else None
 
 
-def render_parts(frames: Iterable[Frame], *, size: int) -> list[Text]:
+def render_parts(frames: Iterable[Frame], *, size: int) -> Iterator[Text]:
     """Server frames of at most `size` bytes, or of one object that is larger."""
-    parts: list[Text] = []
     part: list[bytes] = []
     length = 2  # the brackets
     for encoded in map(orjson.dumps, frames):
         if part and length + len(encoded) > size:
-            parts.append(_array(part))
+            yield _array(part)
             part, length = [], 2
         part.append(encoded)
         length += len(encoded) + 1
-    return [*parts, _array(part)] if part else parts
+    if part:
+        yield _array(part)
 
 
 def _array(encoded: list[bytes]) -> Text:

@@ -66,6 +66,8 @@ async def enter_stream(
         resumed = await _from_rows(log, subscription, room, after, may_read, blocked)
         if resumed is not None:
             return resumed
+    # The waiting may have been long.
+    await may_read()
     joined = await subscription.join(group_of(room))
     return Resumed(log.cursor(joined.live_from), [], recovered=after is None)
 
@@ -121,10 +123,24 @@ async def _read_gap(log: RoomLog, room: int, after: Cursor, blocked: Blocked) ->
     except ChatError:
         logger.warning("A resume found storage standing still before offset %d.", oldest.offset)
         return None
-    missed = await in_database(history.missed)(room, after, stored, limit=MAX_ROWS, size=MAX_BYTES, blocked=blocked)
+    frames = await in_database(_render_missed)(room, after, stored, blocked)
     # Asked after the rows were read: what was purged until then may be missing among them.
-    if missed is None or not await in_database(history.is_whole_behind)(after):
+    if frames is None or not await in_database(history.is_whole_behind)(after):
         return None
-    frames = protocol.render_parts(map(frame_of_missed, missed), size=FRAME_BYTES)
-    # JSON may write a character in more bytes than the database.
-    return StoredGap(frames, stored) if sum(text.size for text in frames) <= MAX_BYTES else None
+    return StoredGap(frames, stored)
+
+
+def _render_missed(room: int, after: Cursor, stored: Cursor, blocked: Blocked) -> list[Text] | None:
+    """Here and not on the event loop, since it may take a tenth of a second; None: it is too much."""
+    missed = history.missed(room, after, stored, limit=MAX_ROWS, size=MAX_BYTES, blocked=blocked)
+    if missed is None:
+        return None
+    frames: list[Text] = []
+    size = 0
+    for text in protocol.render_parts(map(frame_of_missed, missed), size=FRAME_BYTES):
+        frames.append(text)
+        size += text.size
+        # JSON may write a character in more bytes than the database.
+        if size > MAX_BYTES:
+            return None
+    return frames

@@ -30,6 +30,9 @@ bytes_total = Counter("chat_bytes_sent_total", "Bytes of their texts.")
 
 # Frames that were read and not yet handled. Daphne's own queue has no bound, so this loop reads eagerly and closes.
 MAX_WAITING_FRAMES = 256
+# Longer ones wait as they were read: the objects of a text that is all brackets need twenty times its memory.
+MAX_PARSED_AHEAD = 256  # characters; pongs and most frames are shorter
+MAX_WAITING_TEXT = 1024 * 1024  # characters of them
 # Answers that wait for a reader.
 MAX_WAITING_ANSWERS = 1024
 # The next client frame is handled when fewer bytes of answers wait: a resume alone may bring 8 MiB.
@@ -64,7 +67,8 @@ class Socket:
         self._subscription = subscription
         self._handle = handle
         self._show = show
-        self._waiting: asyncio.Queue[Frame] = asyncio.Queue(MAX_WAITING_FRAMES)
+        self._waiting: asyncio.Queue[Frame | str] = asyncio.Queue(MAX_WAITING_FRAMES)
+        self._waiting_text = 0  # characters
         self._answers: deque[Text] = deque()
         self._answers_size = 0  # bytes
         self._closing: asyncio.Future[CloseCode] = asyncio.get_running_loop().create_future()
@@ -189,27 +193,49 @@ class Socket:
             if event["type"] == "websocket.disconnect":
                 self.client_code = event.get("code", 1006)
                 return
+            text: str | None = event.get("text")
+            if text is not None and len(text) > MAX_PARSED_AHEAD:
+                self._wait_text(text)
+                continue
             try:
-                frame = protocol.parse_frame(event.get("text"))
+                frame = protocol.parse_frame(text)
             except ChatError as problem:
                 self.post_error(None, problem)
                 continue
             if frame.get("type") == "pong":
                 self._pong(frame.get("id"))
-            elif self._waiting.full():
-                self.close(CloseCode.TOO_MANY)
             else:
-                self._waiting.put_nowait(frame)
+                self._wait(frame)
+
+    def _wait_text(self, text: str) -> None:
+        if self._waiting_text > MAX_WAITING_TEXT:
+            self.close(CloseCode.TOO_MANY)
+            return
+        self._waiting_text += len(text)
+        self._wait(text)
+
+    def _wait(self, frame: Frame | str) -> None:
+        if self._waiting.full():
+            self.close(CloseCode.TOO_MANY)
+        else:
+            self._waiting.put_nowait(frame)
 
     async def _work(self) -> None:
         while True:
-            frame = await self._waiting.get()
+            waiting = await self._waiting.get()
             while self._answers_size > MAX_WAITING_BYTES:
                 await self._drained.wait()
+            if isinstance(waiting, str):
+                self._waiting_text -= len(waiting)
             if not self._handling:
                 continue
+            frame: Frame = {}
             try:
-                await self._handle(frame)
+                frame = protocol.parse_frame(waiting) if isinstance(waiting, str) else waiting
+                if frame.get("type") == "pong":
+                    self._pong(frame.get("id"))
+                else:
+                    await self._handle(frame)
             except ChatError as problem:
                 self.post_error(protocol.frame_id(frame), problem)
             except (OperationalError, InterfaceError, LayerError) as error:

@@ -27,6 +27,7 @@ from messaging.log import group_of
 from messaging.models import Message
 from messaging.protocol import ChangeFrame, CloseCode, Frame, SendFrame, Text
 from messaging.reading import within_log
+from messaging.refresher import Refresher
 from messaging.render import PrivateNews
 from messaging.resume import enter_stream
 from messaging.sending import send_message
@@ -82,6 +83,7 @@ class Visit:
         self._sends: set[asyncio.Task[None]] = set()
         # Other work besides the socket's own tasks, such as rights that are read again.
         self._tasks: set[asyncio.Task[None]] = set()
+        self._refresher = Refresher(self._spawn)
         self._ended = asyncio.Event()
         self._handlers: dict[str, Callable[[Frame], Awaitable[None]]] = {
             "subscribe": self._subscribe,
@@ -167,6 +169,7 @@ class Visit:
         after = None
         if frame.get("after") is not None:
             after = Cursor.parse(frame["after"], partition=self._hub.log.partition(room))
+            require_here("resumes", self._user_id)
         newly = await self._become_member(room)
         await self._hub.access.read_blocks(self._user_id)
         if room in self._rooms and after is None:
@@ -178,7 +181,6 @@ class Visit:
         if room in self._rooms:
             await self._subscription.leave(group_of(room))
         try:
-            await self._subscription.join(live_group(room))
             may_read = partial(self._hub.access.require_member, self._user_id, room)
             blocked = self._hub.access.blocked(self._user_id)
             stream = await enter_stream(
@@ -192,8 +194,15 @@ class Visit:
         self._socket.post(protocol.subscribed(id, room, stream.cursor, recovered=stream.recovered))
         self._socket.post_texts(stream.frames)
         self._rooms.add(room)
-        # Somebody who was removed during all this was not in the room yet when the change was told.
-        await self._check_room(room, "kicked")
+        try:
+            # Somebody who was removed during all this was not in the room yet when the change was told.
+            await self._check_room(room, "kicked")
+            if room in self._rooms:
+                await self._subscription.join(live_group(room))
+        except Exception:
+            # The person believes to be there, and may not.
+            self._socket.close(CloseCode.RESTART)
+            raise
         if room in self._rooms:
             self._enter(room, announce=not newly)
 
@@ -332,8 +341,7 @@ class Visit:
                     self._private = self._spawn(self._show_private(news.private, members, behind=self._private))
                 return news.text
             case "user":
-                for change in item.render(renderer.access_changes):
-                    self._hub.access.invalidate(self._user_id, change["room"], change["reason"])
+                item.render(self._hub.act_on_access_changes)
         return None
 
     def _fill_gap(self, gap: Gap) -> None:
@@ -362,7 +370,7 @@ class Visit:
         if reason == ADDED and room is not None:
             self._left.discard(room)
             if self._follows_list:
-                self._spawn(self._show_in_list(room, "room_created"))
+                self._refresher.read(("room_created", room), partial(self._show_in_list, room, "room_created"))
             return
         if room is None:
             self._spawn(self._hub.access.read_blocks(self._user_id, again=True))
@@ -371,10 +379,10 @@ class Visit:
         if room is None:
             self._spawn(self._check_account())
         elif reason == "role" and self._follows_list:
-            self._spawn(self._show_in_list(room, "room_updated"))
+            self._refresher.read(("room_updated", room), partial(self._show_in_list, room, "room_updated"))
         for concerned in list(self._rooms) if room is None else [room]:
             if concerned in self._rooms or (self._follows_list and reason in LEFT):
-                self._spawn(self._check_room(concerned, reason))
+                self._refresher.read(("rights", concerned), partial(self._check_room, concerned, reason))
 
     async def _check_account(self) -> None:
         account = await self._hub.access.read_account(self._user_id)

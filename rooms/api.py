@@ -190,6 +190,7 @@ def join_room(request: HttpRequest, room_id: int) -> RoomOut:
 @router.delete("/rooms/{int:room_id}/membership", response={204: None})
 def leave_room(request: HttpRequest, room_id: int) -> Status[None]:
     """End my membership; may be repeated."""
+    require("acts", caller(request).pk)
     services.leave_room(room_id=room_id, user=caller(request))
     return Status(204, None)
 
@@ -211,6 +212,7 @@ def put_member(request: HttpRequest, room_id: int, username: str, change: Member
     if not wanted:
         require("joins", user.pk)
         return _member(services.add_member(room_id=room_id, username=username, by=user))
+    require("renames" if wanted.get("role") == Membership.Role.OWNER else "acts", user.pk)
     unmute = "muted_until" in wanted and wanted["muted_until"] is None
     return _member(moderation.change_member(room_id=room_id, username=username, by=user, unmute=unmute, **wanted))
 
@@ -218,6 +220,7 @@ def put_member(request: HttpRequest, room_id: int, username: str, change: Member
 @router.delete("/rooms/{int:room_id}/members/{str:username}", response={204: None})
 def remove_member(request: HttpRequest, room_id: int, username: str) -> Status[None]:
     """Kick somebody."""
+    require("acts", caller(request).pk)
     services.remove_member(room_id=room_id, username=username, by=caller(request))
     return Status(204, None)
 
@@ -233,6 +236,7 @@ def list_bans(request: HttpRequest, room_id: int, query: Annotated[PlaceQuery, Q
 @router.put("/rooms/{int:room_id}/bans/{str:username}", response=BanOut)
 def ban_person(request: HttpRequest, room_id: int, username: str, ban: NewBan | None = None) -> BanOut:
     """Keep somebody out of a room, for a time or for ever; again: with the new end and reason."""
+    require("acts", caller(request).pk)
     wanted = (ban or NewBan()).dict()
     return _ban(moderation.ban_person(room_id=room_id, username=username, by=caller(request), **wanted))
 
@@ -240,6 +244,7 @@ def ban_person(request: HttpRequest, room_id: int, username: str, ban: NewBan | 
 @router.delete("/rooms/{int:room_id}/bans/{str:username}", response={204: None})
 def lift_ban(request: HttpRequest, room_id: int, username: str) -> Status[None]:
     """Let somebody in again."""
+    require("acts", caller(request).pk)
     moderation.lift_ban(room_id=room_id, username=username, by=caller(request))
     return Status(204, None)
 
@@ -264,12 +269,14 @@ def list_blocks(request: HttpRequest, query: Annotated[PlaceQuery, Query()]) -> 
 @router.put("/me/blocks/{str:username}", response=BlockOut)
 def block_person(request: HttpRequest, username: str) -> BlockOut:
     """Hide from me what somebody says, everywhere; may be repeated."""
+    require("acts", caller(request).pk)
     return _block(blocks.block_person(username=username, by=caller(request)))
 
 
 @router.delete("/me/blocks/{str:username}", response={204: None})
 def unblock_person(request: HttpRequest, username: str) -> Status[None]:
     """Show me again what somebody says; may be repeated."""
+    require("acts", caller(request).pk)
     blocks.unblock_person(username=username, by=caller(request))
     return Status(204, None)
 

@@ -35,6 +35,7 @@ def chat_environment(chat_stack: DevStack, tmp_path_factory: pytest.TempPathFact
         # Tests write faster than people.
         "LIMIT_MESSAGES": "1000000/1",
         "LIMIT_ROOMS": "1000000/1",
+        "LIMIT_ACTS": "1000000/1",
     }
     chat = Chat(environment, tmp_path_factory.mktemp("setup"))
     chat.manage("migrate", "--verbosity", "0")

@@ -34,6 +34,15 @@ def test_a_body_that_is_too_large_is_told_so(client: Client):
     assert (response.status_code, response.json()["code"]) == (413, "too_large")
 
 
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", ""])
+def test_a_body_that_any_page_may_send_is_refused(client: Client, content_type: str):
+    """Without asking first, pages of other origins could guess passwords from here."""
+    body = b'{"id": "alice", "password": "guess"}'
+    answer = client.generic("POST", "/api/v1/tokens", body, content_type=content_type)
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid")
+    assert "application/json" in answer.json()["detail"]
+
+
 BAD_BODIES = {
     "no JSON": b"{",
     "an array": b"[null, null]",

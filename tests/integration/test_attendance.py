@@ -19,6 +19,12 @@ from rooms.presence import Presence
 rooms = count(20_000_000)
 
 
+@pytest.fixture(autouse=True)
+def calm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everybody has been here for a while."""
+    monkeypatch.setattr(attendance_module, "CALM", 0.0)
+
+
 class DeafLayer:
     """A channel layer whose Kafka takes nothing."""
 
@@ -116,6 +122,23 @@ async def test_a_crowd_comes_and_goes_by_its_number(presence: Presence) -> None:
         for number in range(2, 101):
             attendance.leave(room, f"p{number}", "1")
         await attendance.flush()
+
+
+async def test_who_enters_and_leaves_again_and_again_is_announced_once(
+    presence: Presence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each line is read by all; one person could fill everybody's page."""
+    monkeypatch.setattr(attendance_module, "CALM", 60.0)
+    layer, room = DeafLayer(), next(rooms)
+    attendance = Attendance(layer, presence)
+    async with kept(attendance):
+        enter(attendance, room, "bob")
+        for _ in range(5):
+            enter(attendance, room, "ada")
+            await attendance.flush()
+            attendance.leave(room, "ada", "1")
+            await attendance.flush()
+        assert layer.refused == ["joined", "joined"]
 
 
 async def test_a_socket_that_has_left_is_renewed_no_more(presence: Presence) -> None:

@@ -144,6 +144,15 @@ def test_looking_at_messages_is_written_down() -> None:
     assert "Looked at the messages." in client.get(reverse("admin:rooms_room_history", args=[room.pk])).content.decode()
 
 
+@pytest.mark.parametrize("spelling", ["_2B{pk}", "{pk}_0A", "_20{pk}"])
+def test_looking_is_written_down_under_every_spelling_of_the_address(spelling: str) -> None:
+    """Django's admin unquotes what stands in the path, and PostgreSQL's number has more than one spelling."""
+    _, message = private_room()
+    client = staff("reader", "view_message", "view_room")
+    shown = client.get(f"/admin/messaging/message/{spelling.format(pk=message.pk)}/change/", follow=True)
+    assert (SECRET in shown.content.decode()) == LogEntry.objects.exists()
+
+
 def test_a_moderator_reads_what_was_reported(moderator: Client) -> None:
     """On the report's own page, and that is written down too."""
     room, message = private_room()

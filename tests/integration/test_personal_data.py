@@ -97,6 +97,15 @@ def test_what_leads_rooms_blocks_and_reports_is_told_without_the_others_part() -
     assert "Too loud" not in json.dumps(document)
 
 
+def test_the_name_of_a_private_room_is_not_told_to_who_is_banned_from_it() -> None:
+    """Who is banned knows no more of it than strangers do; it may be renamed since."""
+    alice, bob = make_person("alice"), make_person("bob")
+    room = create_room(owner=alice, name="Secret garden", kind="private")
+    ban_person(room_id=room.pk, username="bob", by=alice, reason="Never")
+    (ban,) = document_of(bob)["bans"]
+    assert (ban["room"], ban["name"], ban["reason"]) == (room.pk, None, "Never")
+
+
 def test_a_person_of_nothing_has_a_document_too() -> None:
     """Empty lists."""
     document = document_of(make_person("alice"))

@@ -104,11 +104,11 @@ def test_the_size_of_a_text_is_its_bytes():
 def test_frames_are_parted_by_their_size_and_keep_their_order():
     """One that is larger than a part stands alone."""
     frames = [{"n": n, "text": "é" * size} for n, size in enumerate((10, 10, 300, 10, 60, 1))]
-    parts = protocol.render_parts(frames, size=100)
+    parts = list(protocol.render_parts(frames, size=100))
     assert [frame for part in parts for frame in json.loads(part.text)] == frames
     assert [len(json.loads(part.text)) for part in parts] == [2, 1, 1, 1, 1]
     assert all(part.size == len(part.text.encode()) for part in parts)
-    assert protocol.render_parts([], size=100) == []
+    assert list(protocol.render_parts([], size=100)) == []
 
 
 def test_a_welcome_names_a_new_session_each_time():

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from kafka_layer.subscription import Subscription
-from messaging.protocol import Frame, Text
-from messaging.socket import MAX_WAITING_BYTES, Socket
+from messaging.protocol import CloseCode, Frame, Text
+from messaging.socket import MAX_WAITING_BYTES, MAX_WAITING_TEXT, Socket
 
 
 async def no_layer() -> Any:
@@ -44,6 +44,34 @@ async def test_a_client_that_does_not_read_its_answers_gets_no_more_of_them():
     socket = Socket(receive, send, Subscription(no_layer), handle=handle, show=lambda _: None)
     await socket.serve()
     assert len(handled) <= 10
+
+
+async def test_a_client_whose_frames_need_much_memory_while_they_wait_is_closed():
+    """A text of brackets becomes lists of twenty times its size, so it waits as a text, and not too much of it."""
+    texts = [json.dumps({"type": "typing", "x": [[]] * 15_000})] * 200
+    read, closed = 0, asyncio.Event()
+    codes: list[int] = []
+
+    async def receive() -> Any:
+        nonlocal read
+        if read < len(texts):
+            read += 1
+            await asyncio.sleep(0)
+            return {"type": "websocket.receive", "text": texts[read - 1]}
+        await closed.wait()
+        return {"type": "websocket.disconnect", "code": 1006}
+
+    async def send(event: Any) -> None:
+        codes.append(event["code"])
+        closed.set()
+
+    async def handle(frame: Frame) -> None:
+        await closed.wait()
+
+    socket = Socket(receive, send, Subscription(no_layer), handle=handle, show=lambda _: None)
+    await socket.serve()
+    assert codes == [CloseCode.TOO_MANY]
+    assert sum(len(frame) for frame in socket._waiting._queue if isinstance(frame, str)) < 2 * MAX_WAITING_TEXT
 
 
 async def take(event: Any) -> None:

@@ -1,6 +1,7 @@
 """Redis `user:{id}`, filled from the topic `chat.user.created`; it may be lost and is never the truth."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from time import monotonic
 from typing import Any, NamedTuple, cast
 
 import orjson
@@ -27,6 +28,7 @@ end
 # What became a grave meanwhile stays one.
 FORGET = "if redis.call('HEXISTS', KEYS[1], 'data') == 1 then redis.call('DEL', KEYS[1]) end"
 GRAVE = 7 * 86_400  # seconds; older records are not in the topics any more
+REST = 5.0  # seconds
 
 
 class Entry(NamedTuple):
@@ -43,14 +45,28 @@ class VersionedCache:
 
     def __init__(self, redis_url: str, **redis_options: Any) -> None:
         self._redis = redis.Redis.from_url(redis_url, **redis_options)
+        # Monotonic time before which a write fails at once: while Redis hangs, nobody waits for it again and again.
+        self._rest_until = 0.0
+
+    @property
+    def rests(self) -> bool:
+        """Whether a write would fail without asking Redis."""
+        return monotonic() < self._rest_until
 
     def write(self, entries: Iterable[Entry], *, anew: bool = False) -> None:
-        """In one round trip, like the others but `held`; `anew` writes the same version once more."""
+        """In one round trip, like the others but `held`; `anew` writes the same version once more. For `REST` seconds
+        after a failure it fails at once."""
+        if self.rests:
+            raise redis.ConnectionError("Redis did not answer a moment ago.")
         pipeline = self._redis.pipeline(transaction=False)
         for key, version, data in entries:
             value = b"" if data is None else orjson.dumps(data)
             pipeline.eval(WRITE_NEWER, 1, key, version, value, GRAVE, "anew" if anew else "")
-        pipeline.execute()
+        try:
+            pipeline.execute()
+        except redis.RedisError:
+            self._rest_until = monotonic() + REST
+            raise
 
     def told_versions(self, keys: Sequence[str]) -> dict[str, int]:
         """The version of the newest event of each key that everybody was told of; 0: of none."""

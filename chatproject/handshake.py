@@ -21,11 +21,16 @@ from accounts.known import known_people
 from accounts.limits import is_trusted, require_address
 from accounts.models import User
 from messaging.batch_loader import BatchLoader
+from messaging.database import in_database
 from messaging.protocol import CloseCode
 
 logger = logging.getLogger(__name__)
 
 Scope = dict[str, Any]
+
+
+# Channels' own brings everybody through one thread, and while Redis hangs each stays there for a second or two.
+read_user = in_database(get_user.func)
 
 
 class Handshake:
@@ -68,7 +73,7 @@ class Handshake:
                 user = require_valid(claims, await self._people.get(claims.user_id))
                 expires = claims.expires
             else:
-                user = await get_user({**scope, "session": session})
+                user = await read_user({**scope, "session": session})
         except ChatError as error:
             user, scope = None, {**scope, "refusal": error}
         except (OperationalError, InterfaceError) as error:

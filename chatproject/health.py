@@ -26,7 +26,8 @@ logger = logging.getLogger(__name__)
 DEADLINE = 3.0  # seconds
 # Anybody may ask: so often at most the services are, and in threads that nobody else waits for.
 INTERVAL = 1.0  # seconds
-_threads = ThreadPoolExecutor(2, "readiness")
+_database_thread = ThreadPoolExecutor(1, "database-ready")
+_kafka_thread = ThreadPoolExecutor(1, "kafka-ready")
 
 
 async def live(request: HttpRequest) -> HttpResponse:
@@ -66,7 +67,7 @@ async def _look() -> dict[str, str]:
 async def _database() -> str:
     try:
         async with asyncio.timeout(DEADLINE):
-            await sync_to_async(_select_one, thread_sensitive=False, executor=_threads)()
+            await sync_to_async(_select_one, thread_sensitive=False, executor=_database_thread)()
     except (DatabaseError, InterfaceError, TimeoutError) as error:
         return f"unreachable: {type(error).__name__}"
     return "ok"
@@ -100,15 +101,25 @@ async def _kafka() -> str:
     try:
         async with asyncio.timeout(DEADLINE):
             await hub.log.start()
-        # A reader that has caught up stays so while Kafka is away: whether it answers must be asked.
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(_threads, _kafka_admin().list_topics, Topic.MESSAGE_CREATED.value, DEADLINE)
     except TimeoutError:
         return "the reader has not caught up yet"
     except (LayerError, KafkaException, DatabaseError, InterfaceError) as error:
-        logger.warning("Not ready: %s", error)  # with names of servers, which are nobody's business out there
-        return f"unreachable: {type(error).__name__}"
+        return _unreachable(error)
+    # A reader that has caught up stays so while Kafka is away: whether it answers must be asked.
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(2 * DEADLINE):
+            await loop.run_in_executor(_kafka_thread, _kafka_admin().list_topics, Topic.MESSAGE_CREATED.value, DEADLINE)
+    except (KafkaException, TimeoutError) as error:
+        # One that has lost all brokers may never find them again (librdkafka issue 5301).
+        _kafka_admin.cache_clear()
+        return _unreachable(error)
     return "ok" if hub.log.layer.ready else "the reader has not caught up yet"
+
+
+def _unreachable(error: Exception) -> str:
+    logger.warning("Not ready: %s", error)  # with names of servers, which are nobody's business out there
+    return f"unreachable: {type(error).__name__}"
 
 
 @cache

@@ -9,10 +9,15 @@ __all__ = ["ConsumedOffset", "DeadLetterDecision", "OffsetConflict", "advance_of
 
 # Without a row yet, the first to store decides where to begin. A second one waits for the first one's commit, and is
 # then compared with it like everybody else.
-ADVANCE = """
+BEGIN = """
     INSERT INTO events_consumedoffset (topic, partition, next_offset) VALUES (%(topic)s, %(partition)s, %(new)s)
     ON CONFLICT (topic, partition) DO UPDATE SET next_offset = EXCLUDED.next_offset
     WHERE events_consumedoffset.next_offset = %(expected)s
+"""
+# Whoever has stored already finds its row, or another log has begun.
+ADVANCE = """
+    UPDATE events_consumedoffset SET next_offset = %(new)s
+    WHERE topic = %(topic)s AND partition = %(partition)s AND next_offset = %(expected)s
 """
 
 
@@ -60,13 +65,14 @@ class DeadLetterDecision(models.Model):
 
 
 def advance_offset(topic: str, partition: int, expected: int, new: int) -> None:
-    """Move the stored offset of a partition from `expected` to `new`, within the transaction that stores the rows.
+    """Move the stored offset of a partition from `expected` (0: nothing is stored yet) to `new`, within the transaction
+    that stores the rows.
 
     The row stays locked until that transaction ends. Raises `OffsetConflict` when the stored offset is another one:
     somebody else has stored meanwhile, or a failed-over database has lost what was stored.
     """
     values: dict[str, str | int] = {"topic": str(topic), "partition": partition, "expected": expected, "new": new}
     with connection.cursor() as cursor:
-        cursor.execute(ADVANCE, values)
+        cursor.execute(ADVANCE if expected else BEGIN, values)
         if cursor.rowcount == 0:
             raise OffsetConflict(f"{topic}[{partition}] is not stored up to {expected} (any more).")

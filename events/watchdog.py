@@ -23,9 +23,12 @@ class Watchdog:
 
     def __init__(self, bootstrap_servers: str, progress: Progress, *, interval: float = 5.0) -> None:
         # What goes wrong is told by the consumer's own reading; a line for each attempt to connect would bury the log.
-        self._admin = AdminClient(
-            {"bootstrap.servers": bootstrap_servers, "client.id": "event-watchdog", "log_level": 2}, logger=logger
-        )
+        self._settings: dict[str, str | int | float | bool] = {
+            "bootstrap.servers": bootstrap_servers,
+            "client.id": "event-watchdog",
+            "log_level": 2,
+        }
+        self._admin = AdminClient(self._settings, logger=logger)
         self._progress = progress
         self._interval = interval
         self._closing = Event()
@@ -49,6 +52,8 @@ class Watchdog:
                 self._progress.measure(self._ends(self._progress.places))
             except (KafkaException, TimeoutError) as error:
                 logger.warning("The lag is not known: %s", error)
+                # One that has lost all brokers may never find them again (librdkafka issue 5301).
+                self._admin = AdminClient(self._settings, logger=logger)
             for topic, lag in self._progress.lags().items():
                 metrics.LAG.labels(topic).set(lag)
             self._tell(self._progress.problem())

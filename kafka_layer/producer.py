@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from threading import Event, Lock, Thread
 from typing import Any
@@ -102,7 +103,7 @@ class RecordProducer:
 
     def _run(self) -> None:
         while not self._closing.is_set():
-            self._producer.poll(0.1)
+            self._poll()
             self._wakeups.flush()
             try:
                 if self._broken:
@@ -110,12 +111,20 @@ class RecordProducer:
                 elif self._is_failing():
                     self._replace_if_stuck()
             except NotProduced as error:
-                # Where no thread or socket can be had for another handle just now. This thread must go on: without it
-                # whoever waits for a report would wait for ever.
+                # Where no thread or socket can be had for another handle just now.
                 self._counters.add_loss("producer_errors", error)
         with self._lock:
             self._has_ended = True
         self._drain(self._producer, float(self._settings["message.timeout.ms"]) / 1000)
+
+    def _poll(self) -> None:
+        try:
+            self._producer.poll(0.1)
+        except (KafkaException, SystemError) as error:
+            # librdkafka's wrapper raises a fatal error out of here, and does not tell it to `_on_error`. This thread
+            # must go on: without it whoever waits for a report would wait for ever.
+            self._counters.add_loss("producer_errors", error)
+            self._broken = True
 
     def _is_failing(self) -> bool:
         return self._failing_since is not None and time.monotonic() - self._failing_since > STUCK_AFTER
@@ -141,9 +150,10 @@ class RecordProducer:
         self._broken = False  # whatever the old one has said at its end
 
     def _drain(self, producer: Producer, timeout: float) -> None:
-        producer.flush(timeout)
-        producer.purge()
-        producer.flush(1)
+        for wait in (timeout, 1.0):
+            with suppress(KafkaException, SystemError):  # a fatal error, again
+                producer.flush(wait)
+            producer.purge()
         self._wakeups.flush()
 
     def _note(self, error: KafkaError | None, message: Message) -> None:

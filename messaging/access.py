@@ -26,7 +26,7 @@ from accounts.errors import ChatError, ErrorCode
 from accounts.known import known_people
 from accounts.models import AccessChange, User
 from messaging.batch_loader import BatchLoader
-from messaging.database import in_database
+from messaging.database import GRACE, in_database
 from rooms import blocks
 from rooms.models import MODERATING, Block, Membership, Room
 from rooms.rights import require_not_banned
@@ -36,8 +36,6 @@ logger = logging.getLogger(__name__)
 POLL_INTERVAL = 1.0  # seconds between two looks at the AccessChange rows
 # Ids are taken before commit, so a row may become visible after a younger one: each look goes back this far.
 LOOK_BACK = timedelta(seconds=10)
-# How long cached rights hold while PostgreSQL is away.
-GRACE = 60.0  # seconds
 
 # Whoever keeps the other threads busy must not hold up what takes rights away.
 _watchers = ThreadPoolExecutor(1, "access-watch")
@@ -68,8 +66,8 @@ class AccessCache:
     """The rights of the people of one web process; belongs to one event loop."""
 
     def __init__(self) -> None:
-        # (user pk, room pk) → rights; absent: not asked yet, or invalidated.
-        self._known: dict[tuple[int, int], RoomAccess] = {}
+        # user pk → room pk → rights; absent: not asked yet, or invalidated.
+        self._known: dict[int, dict[int, RoomAccess]] = {}
         # user pk → ids of those whom the person blocks; absent: not asked yet.
         self._blocks: dict[int, frozenset[str]] = {}
         # user pk → callbacks of that person's sockets.
@@ -93,7 +91,7 @@ class AccessCache:
         listeners.discard(listener)
         if not listeners:
             self._listeners.pop(user, None)
-            self._known = {key: access for key, access in self._known.items() if key[0] != user}
+            self._known.pop(user, None)
             self._blocks.pop(user, None)
 
     def blocked(self, user: int) -> frozenset[str]:
@@ -115,7 +113,7 @@ class AccessCache:
         database has been away for too long, `unavailable`."""
         if monotonic() - self._looked_at > GRACE:
             raise ChatError(ErrorCode.UNAVAILABLE, "Rights cannot be checked at the moment.", retry_after=5)
-        access = self._known.get((user, room))
+        access = self._known.get(user, {}).get(room)
         if access is None:
             invalidations = self._invalidations
             access = await self._memberships.get((user, room))
@@ -123,7 +121,7 @@ class AccessCache:
                 raise await in_database(refusal)(user, room)
             # What was read may be older than an invalidation that came meanwhile; then it must not stay.
             if user in self._listeners and invalidations == self._invalidations:
-                self._known[user, room] = access
+                self._known.setdefault(user, {})[room] = access
         return access
 
     async def read_account(self, user: int) -> Account | None:
@@ -149,9 +147,9 @@ class AccessCache:
     def _forget(self, user: int, room: int | None) -> None:
         self._invalidations += 1
         if room is None:
-            self._known = {key: access for key, access in self._known.items() if key[0] != user}
+            self._known.pop(user, None)
         else:
-            self._known.pop((user, room), None)
+            self._known.get(user, {}).pop(room, None)
 
     async def watch(self) -> None:
         """Read new AccessChange rows once a second, for ever; a failing database is logged once and tried again."""

@@ -141,12 +141,16 @@ class Attendance:
             await self._tell_numbers()
 
     async def _take_to_redis(self) -> None:
-        """What Redis cannot be told is forgotten: who came is renewed later, and who went has a lease that ends."""
+        """What Redis cannot be told is forgotten: who came is renewed later, and who went has a lease that ends. It may
+        have heard of it all the same, and only its answer be lost; so the rooms are told who is there."""
         comings, self._comings = self._comings, []
         self._woken.clear()
         try:
             if comings:
                 await self._announce(comings, await self._presence.apply([coming.step for coming in comings]))
+        except RedisUnavailable:
+            self._tell |= {coming.step.room for coming in comings}
+            raise
         finally:
             if not self._comings:
                 self._taken.set()

@@ -17,7 +17,7 @@ from django.db import connection
 from prometheus_client import Counter
 
 from accounts.models import AccessChange
-from messaging.access import GRACE
+from messaging.database import GRACE
 from messaging.models import Message
 from messaging.words import index_words
 from rooms.models import MODERATING, Membership, Room

@@ -27,7 +27,7 @@ from accounts.services import end_erasure, purge_access_changes
 from events.letter_box import rename_decider_step
 from events.producing import ConfirmingProducer, OutgoingRecord
 from events.topics import Topic
-from messaging.access import GRACE
+from messaging.database import GRACE
 from messaging.frames import change_envelope
 from messaging.history import stored_offset
 from messaging.last_message import LastMessages

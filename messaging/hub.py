@@ -5,7 +5,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from functools import cache
+from functools import cache, partial
 from typing import Protocol
 
 from channels.layers import get_channel_layer
@@ -16,7 +16,7 @@ from accounts.models import AccessChange
 from kafka_layer import Batch
 from messaging.access import AccessCache
 from messaging.attendance import Attendance
-from messaging.database import in_database
+from messaging.database import in_database, until_answered
 from messaging.drain import drain_on_signals
 from messaging.live import LiveFigures
 from messaging.log import RoomLog
@@ -137,7 +137,7 @@ class Hub:
     def read_private_members(self, batch: Batch) -> "asyncio.Task[Members]":
         """Who the members of the private rooms in a batch of the room list are: one query for all sockets."""
         rooms = {room for room, _ in batch.render(self.renderer.room_list).private}
-        return asyncio.create_task(in_database(_read_members)(rooms))
+        return asyncio.create_task(until_answered(partial(in_database(_read_members), rooms)))
 
     def act_on_access_changes(self, batch: Batch) -> None:
         """Tell all sockets of a person here of changes of the person's rights, once."""

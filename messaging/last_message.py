@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
 from django.db.models import OuterRef, Subquery
@@ -56,14 +55,13 @@ class LastMessages:
 
     def __init__(self, cache: VersionedCache) -> None:
         self._cache = cache
-        self._rest_until = 0.0  # monotonic seconds; a Redis that hangs must not slow down storing
         # Rooms whose entries could not be written: what stands there may have been deleted since.
         self._behind: set[int] = set()
 
     def write(self, newest: Mapping[int, LastMessage]) -> None:
         if not newest:
             return
-        if monotonic() < self._rest_until:
+        if self._cache.rests:
             self._note_behind(newest)
             return
         try:
@@ -72,7 +70,6 @@ class LastMessages:
                 self.rebuild(list(self._behind))
                 self._behind.clear()
         except RedisError as error:
-            self._rest_until = monotonic() + REST
             self._note_behind(newest)
             logger.warning("The last messages of %d rooms are not in Redis: %s", len(newest), error)
 

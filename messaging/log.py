@@ -1,7 +1,8 @@
 """The log of rooms: one topic whose records are the messages, in the one order that everybody sees."""
 
 import logging
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from threading import Event
 from typing import Any
 
@@ -9,6 +10,7 @@ from confluent_kafka import KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 from django.db import connection, transaction
 
+from events.errors import OffsetConflict
 from events.models import ConsumedOffset
 from events.topics import TOPICS, Topic
 from messaging.cursor import Cursor
@@ -78,29 +80,57 @@ class LogWatch:
     """Asks Kafka which incarnation of the log it has, and where it ends, for a process without the layer."""
 
     def __init__(self, bootstrap_servers: str) -> None:
-        # What goes wrong is told by the reading itself; a line for each attempt to connect would bury the log.
-        self._admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 2}, logger=logger)
+        self._bootstrap_servers = bootstrap_servers
+        # None: it is made anew, since one that has lost all brokers may never find them again (librdkafka issue 5301).
+        self._kept: AdminClient | None = None
 
     def topic_id(self) -> str:
-        """Kafka's id of the log's topic. Blocks for at most 10 s. Raises `confluent_kafka.KafkaException`."""
-        asked = self._admin.describe_topics(TopicCollection([Topic.MESSAGE_CREATED.value]), request_timeout=5)
-        return str(asked[Topic.MESSAGE_CREATED.value].result(10).topic_id)
+        """Kafka's id of the log's topic. Blocks for at most 10 s. Raises `confluent_kafka.KafkaException` or
+        `TimeoutError`."""
+        with self._asking() as admin:
+            asked = admin.describe_topics(TopicCollection([Topic.MESSAGE_CREATED.value]), request_timeout=5)
+            return str(asked[Topic.MESSAGE_CREATED.value].result(10).topic_id)
 
     def ends(self) -> dict[int, int]:
-        """The offset behind the last record of each partition. Raises `confluent_kafka.KafkaException`."""
+        """The offset behind the last record of each partition. Raises `confluent_kafka.KafkaException` or
+        `TimeoutError`."""
         topic = Topic.MESSAGE_CREATED.value
         places = [TopicPartition(topic, number) for number in range(TOPICS[topic].partitions)]
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-        asked: dict[TopicPartition, Any] = self._admin.list_offsets(dict.fromkeys(places, latest), request_timeout=5)
-        return {place.partition: int(answer.result(10).offset) for place, answer in asked.items()}
+        with self._asking() as admin:
+            asked: dict[TopicPartition, Any] = admin.list_offsets(dict.fromkeys(places, latest), request_timeout=5)
+            return {place.partition: int(answer.result(10).offset) for place, answer in asked.items()}
+
+    @contextmanager
+    def _asking(self) -> Iterator[AdminClient]:
+        if self._kept is None:
+            # What goes wrong is told by the reading itself; a line for each attempt to connect would bury the log.
+            settings: dict[str, str | int | float | bool] = {
+                "bootstrap.servers": self._bootstrap_servers,
+                "log_level": 2,
+            }
+            self._kept = AdminClient(settings, logger=logger)
+        try:
+            yield self._kept
+        except (KafkaException, TimeoutError):
+            self._kept = None
+            raise
 
     def wait_for_another(self, topic_id: str, stopping: Event) -> bool:
         """Return True when the log was created anew, False when `stopping` is set. Kafka may be away meanwhile."""
         while not stopping.wait(WATCH_INTERVAL):
-            with suppress(KafkaException):  # the reading itself says what is wrong with Kafka
+            with suppress(KafkaException, TimeoutError):  # the reading itself says what is wrong with Kafka
                 if self.topic_id() != topic_id:
                     return True
         return False
+
+
+def require_newest(epoch: int) -> None:
+    """Raise `OffsetConflict` when the log of a later epoch has begun; none begins before the transaction ends."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock_shared(%s)", [EPOCH_LOCK])
+    if LogEpoch.objects.filter(topic=Topic.MESSAGE_CREATED.value, epoch__gt=epoch).exists():
+        raise OffsetConflict(f"The log was created anew, and epoch {epoch} has ended.")
 
 
 @transaction.atomic

@@ -1,8 +1,10 @@
-"""Reading again what may have changed, at most twice for any number of changes."""
+"""Reading again from the database what may have changed, at most twice for any number of changes."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from typing import Any
+
+from messaging.database import until_answered
 
 Read = Callable[[], Awaitable[None]]
 
@@ -28,7 +30,7 @@ class Refresher:
         try:
             following: Read | None = read
             while following is not None:
-                await following()
+                await until_answered(following)
                 following, self._reading[what] = self._reading[what], None
         finally:
             del self._reading[what]

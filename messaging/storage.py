@@ -22,7 +22,7 @@ from events.schemas import EventType
 from messaging.changes import Change, apply_changes
 from messaging.frames import NOTICE_FIELDS, time_of
 from messaging.history import stored_offset
-from messaging.log import room_of
+from messaging.log import require_newest, room_of
 from messaging.models import Message
 from messaging.protocol import UNSTORABLE
 from messaging.words import index_words
@@ -137,6 +137,8 @@ class MessageStorage:
         if first.offset < expected:
             # A log does not become shorter: it may have been created anew, and its records belong to no epoch yet.
             raise OffsetConflict(f"{last.topic}[{last.partition}] goes on at {first.offset} instead of {expected}.")
+        if expected == 0:
+            require_newest(self.epoch)
         advance_offset(last.topic, last.partition, expected=expected, new=last.offset + 1)
 
     def _insert(self, partition: int, rows: list[Row], last_seqs: dict[int, int], public: Set[int]) -> list[Row]:

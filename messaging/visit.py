@@ -20,7 +20,7 @@ from messaging import protocol
 from messaging.access import ADDED
 from messaging.attendance import live_group
 from messaging.cursor import Cursor
-from messaging.database import in_database
+from messaging.database import in_database, until_answered
 from messaging.editing import change_message, find_target
 from messaging.hub import Hub, Members
 from messaging.log import group_of
@@ -108,7 +108,7 @@ class Visit:
         try:
             await self._subscription.join(f"user.{self._user_id}")
             # What changed between the handshake's look and the listener above has told nobody.
-            self._spawn(self._check_account())
+            self._spawn(until_answered(self._check_account))
             self._spawn(self._watch_expiry())
             self._socket.post(welcome)
             await self._socket.serve()
@@ -373,11 +373,11 @@ class Visit:
                 self._refresher.read(("room_created", room), partial(self._show_in_list, room, "room_created"))
             return
         if room is None:
-            self._spawn(self._hub.access.read_blocks(self._user_id, again=True))
+            self._spawn(until_answered(partial(self._hub.access.read_blocks, self._user_id, again=True)))
         if reason == blocks.REASON:
             return
         if room is None:
-            self._spawn(self._check_account())
+            self._spawn(until_answered(self._check_account))
         elif reason == "role" and self._follows_list:
             self._refresher.read(("room_updated", room), partial(self._show_in_list, room, "room_updated"))
         for concerned in list(self._rooms) if room is None else [room]:

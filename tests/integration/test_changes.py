@@ -387,11 +387,11 @@ def test_what_redis_missed_is_made_good_when_it_is_back(log: Log, bob: User, mon
     log.storage.on_stored = lambda *stored: last_messages.write(newest_messages(*stored))
     said = log.say(bob, "a secret")
     log.store()
-    last_messages._rest_until = monotonic() + 60  # as after a call that failed
+    cache._rest_until = monotonic() + 60  # as after a call that failed
     log.delete(said, bob)
     log.store()
     assert figures.read([log.room.pk])[log.room.pk].last_message["text"] == "a secret"  # type: ignore[index]
-    last_messages._rest_until = 0.0
+    cache._rest_until = 0.0
     elsewhere = LastMessage(1, 1, {"text": "in another room"})
     last_messages.write({2**40: elsewhere})
     assert "text" not in (figures.read([log.room.pk])[log.room.pk].last_message or {})

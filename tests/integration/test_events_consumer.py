@@ -357,9 +357,11 @@ def test_an_offset_that_somebody_else_has_moved_is_read_anew() -> None:
 @pytest.mark.django_db(transaction=True)
 def test_advance_offset_fits_once() -> None:
     """The first to store decides where to begin; afterwards only who knows the offset may move it."""
-    advance_offset("topic", 0, 5, 8)
+    with pytest.raises(OffsetConflict, match="is not stored up to 5"):
+        advance_offset("topic", 0, 5, 8)  # what was stored is gone: another log has begun
+    advance_offset("topic", 0, 0, 8)
     advance_offset("topic", 0, 8, 9)
-    for expected in (5, 8, 10):
+    for expected in (0, 5, 8, 10):
         with pytest.raises(OffsetConflict, match=rf"topic\[0\] is not stored up to {expected}"):
             advance_offset("topic", 0, expected, 20)
     assert ConsumedOffset.objects.get().next_offset == 9

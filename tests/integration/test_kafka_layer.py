@@ -14,7 +14,7 @@ from uuid import uuid4
 import pytest
 from asgiref.sync import async_to_sync
 from channels.exceptions import ChannelFull, MessageTooLarge
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from kafka_layer import (
@@ -383,6 +383,31 @@ async def test_after_a_fatal_error_the_producer_is_made_anew(config: dict[str, A
                 with suppress(PublishFailed):  # what the old handle still had under way
                     await layer.publish("room.fatal", {"n": 2})
         await layer.publish("room.fatal", {"n": 3})
+
+
+async def test_a_fatal_error_that_comes_out_of_polling_ends_no_thread(config: dict[str, Any]) -> None:
+    """librdkafka's wrapper raises it there; without the thread nobody would hear of any report again."""
+
+    class Fatal:
+        """The handle, which has failed for good."""
+
+        def __init__(self, handle: Any) -> None:
+            self._handle = handle
+
+        def poll(self, timeout: float) -> int:
+            raise KafkaException(KafkaError(KafkaError._FATAL, "OutOfOrderSequence", fatal=True))
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._handle, name)
+
+    async with running_layer(config) as layer:
+        await layer.publish("room.fatal", {"n": 1})
+        producer = await layer._engine.producer()
+        producer._producer = Fatal(producer._producer)
+        async with asyncio.timeout(PATIENCE):
+            while not layer.counters.get("producers_replaced"):  # noqa: ASYNC110 (it is counted by a thread)
+                await asyncio.sleep(0.01)
+        await layer.publish("room.fatal", {"n": 2})
 
 
 async def test_a_wrong_client_setting_is_named(config: dict[str, Any]) -> None:

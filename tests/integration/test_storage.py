@@ -10,6 +10,7 @@ from events.envelope import Envelope, InvalidRecord
 from events.models import ConsumedOffset, OffsetConflict
 from events.schemas import EventType
 from events.topics import Topic
+from messaging.log import epoch_of
 from messaging.models import Message
 from messaging.storage import MessageStorage
 from rooms.models import Room
@@ -86,3 +87,18 @@ def test_a_log_that_begins_again_is_not_stored_as_the_former_one() -> None:
     with pytest.raises(OffsetConflict, match="goes on at 0 instead of 2"):
         storage.store([Log().message(room.pk, "another log")])
     assert stored(room) == [(1, "a"), (2, "b")]
+
+
+def test_nothing_is_stored_under_an_epoch_that_has_ended() -> None:
+    """A process that has not noticed yet that the log was created anew must not number the new one's messages."""
+    topic = Topic.MESSAGE_CREATED.value
+    assert epoch_of(topic, "first") == 1
+    room, log, storage = make_room(), Log(), started()
+    storage.store([log.message(room.pk, "a")])
+    assert epoch_of(topic, "second") == 2  # as another process finds out
+    with pytest.raises(OffsetConflict, match="is not stored up to 1"):
+        storage.store([log.message(room.pk, "b")])
+    assert storage.start_offset(0) == 0
+    with pytest.raises(OffsetConflict, match="epoch 1 has ended"):
+        storage.store([Log().message(room.pk, "of the new log")])
+    assert stored(room) == [(1, "a")]

@@ -45,6 +45,10 @@ TRANSIENT = (DatabaseError, InterfaceError, RedisError, KafkaException, Connecti
 PERMANENT = (DataError, IntegrityError)
 
 
+class NothingComes(Exception):
+    """Kafka has records that do not arrive here."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReceivedRecord:
     """A record as Kafka has it; `timestamp_ms` by the broker's clock."""
@@ -146,6 +150,7 @@ class EventConsumer:
         self._stopping.set()
 
     def run(self) -> None:
+        """Handle records until `stop`. Raises `KafkaException` or `NothingComes` when only another one can go on."""
         self._consumer.subscribe(list(self._handlers), on_assign=self._assigned, on_revoke=self._revoked,
                                  on_lost=self._revoked)  # fmt: skip
         try:
@@ -160,6 +165,9 @@ class EventConsumer:
                         # They were fetched before the pause took effect.
                         stall.records.extend(records)
                 self._retry_stalls()
+                # A client that has lost all brokers may never find them again (librdkafka issue 5301).
+                if (stuck := self.progress.stuck(self._stalls)) is not None:
+                    raise NothingComes(stuck)
         finally:
             self._consumer.close()
             self._dead_letters.close()

@@ -1,6 +1,6 @@
 """Whether the event consumer gets on: the loop writes down where it stands, the watchdog and the probe read it."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from threading import Lock
 from time import monotonic
@@ -119,6 +119,18 @@ class Progress:
                     return f"{topic}[{partition}] has stopped: {standing.stopped}"
                 if standing.lag and self._is_late(standing.moved_at):
                     return f"{topic}[{partition}] makes no progress, and {standing.lag} records wait."
+        return None
+
+    def stuck(self, waiting: Container[Place]) -> str | None:
+        """A partition of which nothing has come for twice the patience, although records are there and it does not wait
+        for a service (`waiting`), in one line. None: there is none, or Kafka does not say where the logs end."""
+        if self._is_late(self._measured_at):
+            return None
+        with self._lock:
+            for (topic, partition), standing in self._standings.items():
+                is_free = standing.stopped is None and (topic, partition) not in waiting
+                if is_free and standing.lag and monotonic() - standing.moved_at > 2 * self._patience:
+                    return f"{topic}[{partition}] brings nothing, although {standing.lag} records wait."
         return None
 
     def _is_late(self, moment: float) -> bool:

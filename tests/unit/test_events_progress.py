@@ -48,6 +48,23 @@ def test_a_quiet_log_is_no_problem(clock: Clock) -> None:
     assert made.lags() == {"topic": 1}
 
 
+def test_a_partition_that_brings_nothing_although_records_are_there_is_stuck(clock: Clock) -> None:
+    """Another process may read them. Not while a service is away, somebody must mend it, or Kafka is silent."""
+    made = at_work(clock)
+    pass_time(made, clock, seconds=5, end=15)
+    pass_time(made, clock, seconds=59, end=15)
+    assert made.stuck([]) is None
+    pass_time(made, clock, seconds=2, end=15)
+    assert made.stuck([]) == "topic[0] brings nothing, although 5 records wait."
+    assert made.stuck([PLACE]) is None
+    clock.now += 31
+    made.turn()
+    assert made.stuck([]) is None
+    pass_time(made, clock, seconds=1, end=15)
+    made.stop(PLACE, "bad records")
+    assert made.stuck([]) is None
+
+
 def test_records_that_wait_without_progress_are_a_problem(clock: Clock) -> None:
     """Counted from when they began to wait; the smallest progress ends it."""
     made = at_work(clock)

@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from accounts.cache import UserCacheHandler, VersionedCache
 from events.bad_share import WINDOW
-from events.consumer import MAX_BAD, EventConsumer, TopicHandler
+from events.consumer import MAX_BAD, EventConsumer, NothingComes, TopicHandler
 from events.probe import serve_probe
 from events.producing import ConfirmingProducer
 from events.topics import Topic
@@ -75,7 +75,7 @@ class Command(BaseCommand):
         activity.start()
         try:
             consumer.run()
-        except KafkaException as error:
+        except (KafkaException, NothingComes) as error:
             raise CommandError(f"The event consumer cannot go on; start it anew: {error}") from error
         finally:
             watchdog.close()

@@ -45,6 +45,19 @@ TRANSIENT = (DatabaseError, InterfaceError, RedisError, KafkaException, Connecti
 PERMANENT = (DataError, IntegrityError)
 
 
+class LogCutOff(Exception):
+    """Kafka has lost records that are stored, as one broker does that loses power; `offset` is the next to store. What
+    is said now gets their offsets, and going on at `offset` would leave it out."""
+
+    def __init__(self, topic: str, partition: int, offset: int, end: int) -> None:
+        super().__init__(
+            f"Kafka has lost records: the log ends at {end}, and {offset} of them are stored. Stop all that writes, and"
+            " create the topic anew, which begins a new epoch."
+        )
+        self.place = topic, partition
+        self.offset = offset
+
+
 class NothingComes(Exception):
     """Kafka has records that do not arrive here."""
 
@@ -116,6 +129,8 @@ class EventConsumer:
         self._stalls: dict[tuple[str, int], Stall] = {}
         # Kept when a partition goes, so that one which comes and goes is not set aside bit by bit.
         self._shares: dict[tuple[str, int], BadShare] = defaultdict(lambda: BadShare(max_bad))
+        # Whose logs were found to be cut off; when they have grown again nothing is seen of it any more.
+        self._cut_off: dict[tuple[str, int], LogCutOff] = {}
         # Monotonic time before which no further error of librdkafka's is logged.
         self._rest_until = 0.0
         self._consumer = Consumer(
@@ -208,6 +223,10 @@ class EventConsumer:
                 # Without the database's word nothing may be stored; the group must not wait for it either.
                 self._note_stall(partition.topic, partition.partition, [], 1, error)
                 waiting.append(partition)
+            except LogCutOff as error:
+                self._stand_still(error)
+                self._note_stall(partition.topic, partition.partition, [], 2, error)
+                waiting.append(partition)
             else:
                 partition.offset = offset
                 self.progress.begin((partition.topic, partition.partition), offset)
@@ -219,12 +238,17 @@ class EventConsumer:
         logger.info("Assigned: %s", _names(partitions))
 
     def _start_offset(self, topic: str, partition: int) -> int:
-        """Where to go on. Raises one of `TRANSIENT` when nobody can say."""
+        """Where to go on. Raises one of `TRANSIENT` when nobody can say, and `LogCutOff`."""
         close_old_connections()
         offset = self._handlers[topic].start_offset(partition)
-        if offset is not None:
-            return offset
         place = TopicPartition(topic, partition)
+        if offset is not None:
+            _, end = self._consumer.get_watermark_offsets(place, ASK_TIMEOUT)
+            if offset > end:
+                self._cut_off[topic, partition] = LogCutOff(topic, partition, offset, end)
+            if (topic, partition) in self._cut_off:
+                raise self._cut_off[topic, partition]
+            return offset
         (committed,) = self._consumer.committed([place], ASK_TIMEOUT)
         if committed.error is not None:
             raise KafkaException(committed.error)
@@ -232,6 +256,11 @@ class EventConsumer:
             return int(committed.offset)
         oldest, _ = self._consumer.get_watermark_offsets(place, ASK_TIMEOUT)
         return int(oldest)
+
+    def _stand_still(self, error: LogCutOff) -> None:
+        self.progress.move(error.place, error.offset)
+        if self.progress.stop(error.place, str(error)):
+            logger.critical("%s[%d] stands still: %s", *error.place, error)
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         for partition in partitions:
@@ -362,6 +391,9 @@ class EventConsumer:
             self._consumer.seek(TopicPartition(topic, partition, offset))
             self.progress.begin((topic, partition), offset)
         except TRANSIENT as error:
+            self._stall(topic, partition, [], attempts + 1, error)
+        except LogCutOff as error:
+            self._stand_still(error)
             self._stall(topic, partition, [], attempts + 1, error)
         else:
             self._resume(topic, partition)

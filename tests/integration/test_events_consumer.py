@@ -333,6 +333,27 @@ def test_the_database_says_where_to_begin_also_when_it_is_away_at_first() -> Non
 
 
 @pytest.mark.django_db(transaction=True)
+def test_a_log_that_ends_before_what_is_stored_is_not_read_on_and_somebody_is_called(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A broker that loses power may lose what it had not written yet. What is said then gets offsets that are stored
+    already: it would be left out in silence."""
+    starts = ends(Topic.ROOM_CREATED)
+    handler = ToyHandler({**starts, 0: starts[0] + 3})
+    with running(Topic.ROOM_CREATED, handler) as consumer:
+        wait_for(lambda: consumer.progress.stopped == 1, "the partition stands still")
+        assert f"the log ends at {starts[0]}, and {starts[0] + 3} of them are stored" in str(
+            consumer.progress.problem()
+        )
+        produce(Topic.ROOM_CREATED, *(deletion(n) for n in range(1, 6)))
+        produce(Topic.ROOM_CREATED, deletion(101), partition=1)
+        wait_for(lambda: handler.ids == [101], "the other partition")
+        assert consumer.progress.stopped == 1
+    assert handler.ids == [101]
+    assert len([record for record in caplog.records if record.levelname == "CRITICAL"]) == 1
+
+
+@pytest.mark.django_db(transaction=True)
 def test_an_offset_that_somebody_else_has_moved_is_read_anew() -> None:
     """The batch is rolled back, and reading goes on behind what the other has stored."""
     starts = ends(Topic.ROOM_CREATED)

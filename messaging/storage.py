@@ -14,6 +14,7 @@ from uuid import UUID
 
 import orjson
 from django.db import connection, transaction
+from prometheus_client import Counter
 
 from events.consumer import ReceivedRecord
 from events.envelope import Envelope, InvalidRecord
@@ -36,7 +37,8 @@ CHANGE_TYPES = frozenset({EventType.MESSAGE_EDITED, EventType.MESSAGE_DELETED})
 LOCK_ROOMS = "SELECT id, last_seq, kind FROM rooms_room WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE"
 NEWEST_ROOM = "SELECT COALESCE(pg_sequence_last_value(pg_get_serial_sequence('rooms_room', 'id')::regclass), 0)"
 STORED_ALREADY = """
-    SELECT m.room_id, m.uid FROM unnest(%s::bigint[], %s::uuid[]) AS r(room_id, uid)
+    SELECT m.room_id, m.uid, m.sender_id, CASE WHEN m.changed_offset IS NULL THEN m.text END
+    FROM unnest(%s::bigint[], %s::uuid[]) AS r(room_id, uid)
     JOIN messaging_message m ON m.room_id = r.room_id AND m.uid = r.uid
 """
 INSERT = """
@@ -60,6 +62,9 @@ INDEX_WORDS = """
     FROM unnest(%s::bigint[], %s::text[], %s::text[]) AS r(id, text, words)
     WHERE m.id = r.id AND m.text = r.text AND m.words IS NULL
 """
+
+
+reused_total = Counter("chat_message_ids_reused_total", "Messages that were not stored, since others had their ids.")
 
 
 @dataclass(slots=True)
@@ -223,13 +228,21 @@ def _require_deleted(rooms: list[int]) -> None:
 
 
 def _without_repeats(rows: list[Row]) -> list[Row]:
-    """Drop rows whose (room, id) is stored already or came earlier in the batch: the first record wins."""
+    """Drop rows whose (room, id) is stored already or came earlier in the batch: the first record wins. A repeat that
+    says something else is no resend: somebody re-uses an id, and what was seen live is in no history."""
     with connection.cursor() as cursor:
         cursor.execute(STORED_ALREADY, [[row.room for row in rows], [row.uid for row in rows]])
-        seen = set(cursor.fetchall())
-    fresh = []
+        # (room, id) → sender and text; no text where it was changed, since nobody knows any more what it was.
+        seen = {(room, uid): (sender, text) for room, uid, sender, text in cursor.fetchall()}
+    fresh, reused = [], []
     for row in rows:
-        if (row.room, row.uid) not in seen:
-            seen.add((row.room, row.uid))
+        if (first := seen.get((row.room, row.uid))) is None:
+            seen[row.room, row.uid] = row.sender_id, row.text
             fresh.append(row)
+        elif first[0] != row.sender_id or first[1] not in {None, row.text}:
+            reused.append(row)
+    if reused:
+        reused_total.inc(len(reused))
+        logger.warning("%d messages have ids of others and are not stored, the first of them in room %d by %s.",
+                       len(reused), reused[0].room, reused[0].sender_name)  # fmt: skip
     return fresh

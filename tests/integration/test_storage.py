@@ -12,7 +12,7 @@ from events.schemas import EventType
 from events.topics import Topic
 from messaging.log import epoch_of
 from messaging.models import Message
-from messaging.storage import MessageStorage
+from messaging.storage import MessageStorage, reused_total
 from rooms.models import Room
 from tests.integration.history_support import make_room
 
@@ -60,6 +60,20 @@ def test_a_repeat_is_stored_once_and_numbers_are_dense() -> None:
     assert stored(room) == [(1, "a"), (2, "b"), (3, "c")]
     room.refresh_from_db()
     assert room.last_seq == 3
+
+
+def test_who_re_uses_an_id_for_something_else_is_counted(caplog: pytest.LogCaptureFixture) -> None:
+    """It was seen live, and is in no history; a resend says the same. Nobody knows what a changed message said."""
+    room, log, storage, ids = make_room(), Log(), started(), [str(uuid4()) for _ in range(3)]
+    before = reused_total._value.get()
+    storage.store([log.message(room.pk, "a", id=id) for id in ids])
+    Message.objects.filter(uid=ids[2]).update(text="edited", changed_offset=1, changed_epoch=1)
+    storage.store([log.message(room.pk, "a", id=ids[0]), log.message(room.pk, "a", id=ids[2])])
+    assert reused_total._value.get() == before
+    storage.store([log.message(room.pk, "else", id=ids[0]), log.message(room.pk, "new"), log.message(room.pk, "a")])
+    assert reused_total._value.get() == before + 1
+    assert [text for _, text in stored(room)] == ["a", "a", "edited", "new", "a"]
+    assert "in room" in caplog.text and "else" not in caplog.text
 
 
 def test_what_is_still_said_in_a_deleted_room_is_left_out_and_the_rest_is_stored() -> None:

@@ -49,14 +49,15 @@ class StoredGap(NamedTuple):
 
 
 async def enter_stream(
-    log: RoomLog, subscription: Any, room: int, after: Cursor | None, *, may_read: MayRead, blocked: Blocked = NOBODY
-) -> Resumed:
+    log: RoomLog, subscription: Any, room: int, after: Cursor | None, *, may_read: MayRead,
+    blocked: Callable[[], Blocked] = lambda: NOBODY,
+) -> Resumed:  # fmt: skip
     """Join a room's group on `subscription` from now on, or from behind `after`.
 
     Where the gap since `after` cannot be filled (another epoch, a log that ends before it, too many rows, storage that
     stands still) the member is live from now on and `recovered` is false: never a silent hole. Raises what `may_read`
     raises, which is asked again after the waiting: nothing of a gap is for who was removed meanwhile. What those said
-    who are `blocked` is left out.
+    who are `blocked`, also since then, is left out.
     """
     if after is not None and after.epoch == log.epoch and await _is_reached(log, room, after):
         await may_read()
@@ -96,15 +97,19 @@ async def _join_behind(log: RoomLog, subscription: Any, room: int, cursor: Curso
 
 
 async def _from_rows(
-    log: RoomLog, subscription: Any, room: int, after: Cursor, may_read: MayRead, blocked: Blocked
+    log: RoomLog, subscription: Any, room: int, after: Cursor, may_read: MayRead, blocked: Callable[[], Blocked]
 ) -> Resumed | None:
     """Fill the gap from storage and join behind it."""
-    # The ring may have moved on since others asked for the same rows, whose answer this one got; not twice, though.
+    # The ring may have moved on since others asked for the same rows, whose answer this one got, or somebody been
+    # blocked; not twice, though.
     for _ in range(2):
-        gap = await log.flights.do(("gap", room, after, blocked), partial(_read_gap, log, room, after, blocked))
+        hidden = blocked()
+        gap = await log.flights.do(("gap", room, after, hidden), partial(_read_gap, log, room, after, hidden))
         if gap is None:
             return None
         await may_read()
+        if blocked() != hidden:
+            continue
         live_from = await _join_behind(log, subscription, room, gap.through)
         if live_from is not None:
             return Resumed(live_from, gap.frames, recovered=True)

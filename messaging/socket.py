@@ -30,8 +30,9 @@ bytes_total = Counter("chat_bytes_sent_total", "Bytes of their texts.")
 
 # Frames that were read and not yet handled. Daphne's own queue has no bound, so this loop reads eagerly and closes.
 MAX_WAITING_FRAMES = 256
-# Longer ones wait as they were read: the objects of a text that is all brackets need twenty times its memory.
-MAX_PARSED_AHEAD = 256  # characters; pongs and most frames are shorter
+# Longer ones wait as they were read, and are parsed again: the objects of a text that is all brackets need twenty times
+# its memory.
+MAX_PARSED_AHEAD = 256  # characters; most frames are shorter
 MAX_WAITING_TEXT = 1024 * 1024  # characters of them
 # Answers that wait for a reader.
 MAX_WAITING_ANSWERS = 1024
@@ -194,9 +195,6 @@ class Socket:
                 self.client_code = event.get("code", 1006)
                 return
             text: str | None = event.get("text")
-            if text is not None and len(text) > MAX_PARSED_AHEAD:
-                self._wait_text(text)
-                continue
             try:
                 frame = protocol.parse_frame(text)
             except ChatError as problem:
@@ -204,6 +202,8 @@ class Socket:
                 continue
             if frame.get("type") == "pong":
                 self._pong(frame.get("id"))
+            elif text is not None and len(text) > MAX_PARSED_AHEAD:
+                self._wait_text(text)
             else:
                 self._wait(frame)
 
@@ -232,10 +232,7 @@ class Socket:
             frame: Frame = {}
             try:
                 frame = protocol.parse_frame(waiting) if isinstance(waiting, str) else waiting
-                if frame.get("type") == "pong":
-                    self._pong(frame.get("id"))
-                else:
-                    await self._handle(frame)
+                await self._handle(frame)
             except ChatError as problem:
                 self.post_error(protocol.frame_id(frame), problem)
             except (OperationalError, InterfaceError, LayerError) as error:

@@ -182,7 +182,7 @@ class Visit:
             await self._subscription.leave(group_of(room))
         try:
             may_read = partial(self._hub.access.require_member, self._user_id, room)
-            blocked = self._hub.access.blocked(self._user_id)
+            blocked = partial(self._hub.access.blocked, self._user_id)
             stream = await enter_stream(
                 self._hub.log, self._subscription, room, after, may_read=may_read, blocked=blocked
             )

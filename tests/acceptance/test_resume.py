@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 from typing import Any
 from uuid import uuid4
 
@@ -10,6 +11,8 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from tests.acceptance.chat import Chat, call, create_room
 from tests.acceptance.client import DEADLINE, ChatClient
+from tests.acceptance.processes import wait_for
+from tests.acceptance.test_access import PROMISED
 
 
 async def test_a_resume_from_memory_brings_exactly_what_was_missed(chat: Chat):
@@ -51,6 +54,27 @@ async def test_a_resume_beyond_the_memory_of_the_server_is_filled_from_storage(c
         await asyncio.to_thread(chat.manage, "purge_messages", "--days", "0.00001")
         answer = await two.subscribe(room, after=seen["cursor"])
         assert answer["recovered"] is False
+
+
+async def test_who_is_blocked_while_a_resume_waits_for_storage_is_left_out_of_it(chat: Chat):
+    web, events = chat.web(), chat.event_consumer()
+    (_, alice), (bob, bobs) = chat.tokens(2).items()
+    room = create_room(web.url, alice)
+    async with ChatClient(web.url, bobs) as talker, ChatClient(web.url, alice) as reader:
+        await talker.subscribe(room)
+        seen = await talker.say(room, "seen")
+        await asyncio.to_thread(wait_for, lambda: "seen" in chat.stored(room), "storing goes on")
+        events.signal(signal.SIGSTOP)
+        try:
+            await say_all(talker, room, long_texts())
+            resuming = asyncio.create_task(reader.subscribe(room, after=seen["cursor"]))
+            await asyncio.to_thread(call, web.url, alice, "PUT", f"/me/blocks/{bob}")
+            await asyncio.sleep(PROMISED)
+        finally:
+            events.signal(signal.SIGCONT)
+        await resuming
+        await talker.say(room, "live")
+        assert reader.texts(room) == []
 
 
 async def test_where_the_gap_cannot_be_filled_the_client_is_told(chat: Chat):

@@ -6,7 +6,7 @@ from time import time
 from typing import Any
 
 from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]
 from django.conf import settings
 from django.contrib import admin
 from django.core.cache import cache
@@ -17,6 +17,7 @@ from django.urls import path
 from redis.exceptions import RedisError
 
 from events.consumer import GROUP
+from events.kept_admin import KeptAdmin
 from events.models import ConsumedOffset, DeadLetterDecision
 from events.topics import TOPICS, Topic
 from messaging.live import read_live
@@ -112,22 +113,23 @@ def _offsets(where: OffsetSpec, *topics: str) -> dict[tuple[str, int], int]:
     places = {
         TopicPartition(topic, number): where for topic in topics for number in range(TOPICS[Topic(topic)].partitions)
     }
-    answers = _kafka().list_offsets(places, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=TIMEOUT)
-    return {(place.topic, place.partition): answer.result(TIMEOUT).offset for place, answer in answers.items()}
+    with _kafka().asking() as kafka:
+        answers = kafka.list_offsets(places, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=TIMEOUT)
+        return {(place.topic, place.partition): answer.result(TIMEOUT).offset for place, answer in answers.items()}
 
 
 def _committed(ends: dict[tuple[str, int], int]) -> list[tuple[int, int]]:
     """Each end with how far the group has come."""
     asked = ConsumerGroupTopicPartitions(GROUP, [TopicPartition(*place) for place in ends])
-    (answer,) = _kafka().list_consumer_group_offsets([asked], request_timeout=TIMEOUT).values()
-    places = answer.result(TIMEOUT).topic_partitions or []
+    with _kafka().asking() as kafka:
+        (answer,) = kafka.list_consumer_group_offsets([asked], request_timeout=TIMEOUT).values()
+        places = answer.result(TIMEOUT).topic_partitions or []
     return [(ends[place.topic, place.partition], max(0, place.offset)) for place in places]
 
 
 @once
-def _kafka() -> AdminClient:
-    """Kept, since connecting anew for each look would cost more than the question."""
-    return AdminClient({"bootstrap.servers": settings.KAFKA_BOOTSTRAP_SERVERS, "log_level": 2}, logger=logger)
+def _kafka() -> KeptAdmin:
+    return KeptAdmin(settings.KAFKA_BOOTSTRAP_SERVERS, client_id="figures")
 
 
 urlpatterns: list[Any] = [path("", page, name="figures"), path("data", data, name="figures-data")]

@@ -9,13 +9,13 @@ from time import monotonic
 import redis.asyncio
 from asgiref.sync import sync_to_async
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import path
 from redis.exceptions import RedisError
 
+from events.kept_admin import KeptAdmin
 from events.topics import Topic
 from kafka_layer import LayerError
 from messaging.hub import get_hub
@@ -109,10 +109,8 @@ async def _kafka() -> str:
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(2 * DEADLINE):
-            await loop.run_in_executor(_kafka_thread, _kafka_admin().list_topics, Topic.MESSAGE_CREATED.value, DEADLINE)
+            await loop.run_in_executor(_kafka_thread, _ask_kafka)
     except (KafkaException, TimeoutError) as error:
-        # One that has lost all brokers may never find them again (librdkafka issue 5301).
-        _kafka_admin.cache_clear()
         return _unreachable(error)
     return "ok" if hub.log.layer.ready else "the reader has not caught up yet"
 
@@ -122,11 +120,14 @@ def _unreachable(error: Exception) -> str:
     return f"unreachable: {type(error).__name__}"
 
 
+def _ask_kafka() -> None:
+    with _admin().asking() as admin:
+        admin.list_topics(Topic.MESSAGE_CREATED.value, DEADLINE)
+
+
 @cache
-def _kafka_admin() -> AdminClient:
-    """Kept, since connecting anew for each probe would cost more than the question."""
-    # What goes wrong is in the answer; a line of librdkafka for each attempt to connect would bury the log.
-    return AdminClient({"bootstrap.servers": settings.KAFKA_BOOTSTRAP_SERVERS, "log_level": 2}, logger=logger)
+def _admin() -> KeptAdmin:
+    return KeptAdmin(settings.KAFKA_BOOTSTRAP_SERVERS, client_id="readiness")
 
 
 urlpatterns = [path("live", live), path("ready", ready)]

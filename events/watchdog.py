@@ -5,9 +5,10 @@ from threading import Event, Thread
 from typing import Any
 
 from confluent_kafka import KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]
 
 from events import metrics
+from events.kept_admin import KeptAdmin
 from events.progress import Place, Progress
 
 logger = logging.getLogger(__name__)
@@ -22,13 +23,7 @@ class Watchdog:
     """
 
     def __init__(self, bootstrap_servers: str, progress: Progress, *, interval: float = 5.0) -> None:
-        # What goes wrong is told by the consumer's own reading; a line for each attempt to connect would bury the log.
-        self._settings: dict[str, str | int | float | bool] = {
-            "bootstrap.servers": bootstrap_servers,
-            "client.id": "event-watchdog",
-            "log_level": 2,
-        }
-        self._admin = AdminClient(self._settings, logger=logger)
+        self._admin = KeptAdmin(bootstrap_servers, client_id="event-watchdog")
         self._progress = progress
         self._interval = interval
         self._closing = Event()
@@ -52,8 +47,6 @@ class Watchdog:
                 self._progress.measure(self._ends(self._progress.places))
             except (KafkaException, TimeoutError) as error:
                 logger.warning("The lag is not known: %s", error)
-                # One that has lost all brokers may never find them again (librdkafka issue 5301).
-                self._admin = AdminClient(self._settings, logger=logger)
             for topic, lag in self._progress.lags().items():
                 metrics.LAG.labels(topic).set(lag)
             self._tell(self._progress.problem())
@@ -61,12 +54,13 @@ class Watchdog:
     def _ends(self, places: list[Place]) -> dict[Place, int]:
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
         # An answer is asked for also when this process has no partition: it shows that Kafka can be reached.
-        if not places:
-            self._admin.list_topics(timeout=TIMEOUT)
-            return {}
-        partitions = {TopicPartition(topic, partition): latest for topic, partition in places}
-        asked: dict[TopicPartition, Any] = self._admin.list_offsets(partitions, request_timeout=TIMEOUT)
-        return {(each.topic, each.partition): future.result(TIMEOUT + 1).offset for each, future in asked.items()}
+        with self._admin.asking() as admin:
+            if not places:
+                admin.list_topics(timeout=TIMEOUT)
+                return {}
+            partitions = {TopicPartition(topic, partition): latest for topic, partition in places}
+            asked: dict[TopicPartition, Any] = admin.list_offsets(partitions, request_timeout=TIMEOUT)
+            return {(each.topic, each.partition): future.result(TIMEOUT + 1).offset for each, future in asked.items()}
 
     def _tell(self, problem: str | None) -> None:
         if problem and not self._problem:

@@ -1,16 +1,16 @@
 """The log of rooms: one topic whose records are the messages, in the one order that everybody sees."""
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from threading import Event
 from typing import Any
 
 from confluent_kafka import KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]
 from django.db import connection, transaction
 
 from events.errors import OffsetConflict
+from events.kept_admin import KeptAdmin
 from events.models import ConsumedOffset
 from events.topics import TOPICS, Topic
 from messaging.cursor import Cursor
@@ -80,14 +80,12 @@ class LogWatch:
     """Asks Kafka which incarnation of the log it has, and where it ends, for a process without the layer."""
 
     def __init__(self, bootstrap_servers: str) -> None:
-        self._bootstrap_servers = bootstrap_servers
-        # None: it is made anew, since one that has lost all brokers may never find them again (librdkafka issue 5301).
-        self._kept: AdminClient | None = None
+        self._admin = KeptAdmin(bootstrap_servers, client_id="log-watch")
 
     def topic_id(self) -> str:
         """Kafka's id of the log's topic. Blocks for at most 10 s. Raises `confluent_kafka.KafkaException` or
         `TimeoutError`."""
-        with self._asking() as admin:
+        with self._admin.asking() as admin:
             asked = admin.describe_topics(TopicCollection([Topic.MESSAGE_CREATED.value]), request_timeout=5)
             return str(asked[Topic.MESSAGE_CREATED.value].result(10).topic_id)
 
@@ -97,24 +95,9 @@ class LogWatch:
         topic = Topic.MESSAGE_CREATED.value
         places = [TopicPartition(topic, number) for number in range(TOPICS[topic].partitions)]
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-        with self._asking() as admin:
+        with self._admin.asking() as admin:
             asked: dict[TopicPartition, Any] = admin.list_offsets(dict.fromkeys(places, latest), request_timeout=5)
             return {place.partition: int(answer.result(10).offset) for place, answer in asked.items()}
-
-    @contextmanager
-    def _asking(self) -> Iterator[AdminClient]:
-        if self._kept is None:
-            # What goes wrong is told by the reading itself; a line for each attempt to connect would bury the log.
-            settings: dict[str, str | int | float | bool] = {
-                "bootstrap.servers": self._bootstrap_servers,
-                "log_level": 2,
-            }
-            self._kept = AdminClient(settings, logger=logger)
-        try:
-            yield self._kept
-        except (KafkaException, TimeoutError):
-            self._kept = None
-            raise
 
     def wait_for_another(self, topic_id: str, stopping: Event) -> bool:
         """Return True when the log was created anew, False when `stopping` is set. Kafka may be away meanwhile."""

@@ -105,9 +105,12 @@ class Rooms:
             self._start(subscription, frame) if kind == "subscribed" else self._refuse(subscription, Refused(frame))
         elif kind in LOGGED:
             self._follow(subscription, frame)
-        elif kind not in ANSWERS:
-            if kind == "removed":
+        elif kind == "removed":
+            # Before the answer to a subscription it is late word of an earlier stay; the answer tells more.
+            if subscription.live:
                 self._end(subscription, Refused({"code": "forbidden", "detail": f"Removed: {frame.get('reason')}."}))
+                self._deliver(frame)
+        elif kind not in ANSWERS:
             self._deliver(frame)
         return True
 

@@ -1,6 +1,8 @@
+import json
+import re
 from contextlib import suppress
 
-from playwright.sync_api import Error, Page, expect
+from playwright.sync_api import Error, Page, Route, expect
 
 from tests.browser.steps import SignUp, create_room, enter, expect_bubbles, say
 from tests.browser.wire import Wire
@@ -98,6 +100,42 @@ def test_a_gap_that_cannot_be_closed_at_all_hides_nothing_of_what_follows(sign_u
     expect_bubbles(alice, ["before", "after", "in the end"])
     resumes = [frame for frame in wire.sent if frame["type"] == "subscribe" and "room" in frame]
     assert len(resumes) <= 5, "The page subscribes in a tight loop."
+
+
+def test_late_word_of_a_removal_leads_nobody_out_of_a_room_that_is_being_entered(sign_up: SignUp):
+    """The page may have been loaded anew since: the row of a change is told up to a second behind its event."""
+    page, bob = sign_up("alice"), sign_up("bob")
+    wire = Wire(page)
+    enter(bob, create_room(page))
+    say(page, "before")
+    expect_bubbles(page, ["before"])
+    room = int(page.evaluate("location.hash").rsplit("/", 1)[1])
+    removed = {"type": "removed", "room": room, "reason": "banned"}
+
+    def read_history(route: Route) -> None:
+        wire.tell(removed)
+        route.continue_()
+
+    page.route("**/messages?*", read_history)
+    wire.before_subscribed = [removed]
+    page.reload()
+    expect_bubbles(page, ["before"])
+    say(bob, "after")
+    expect_bubbles(page, ["before", "after"])
+    assert wire.before_subscribed == []
+    wire.tell(removed)
+    expect(page.locator("#news")).to_have_text("You are banned from the room.")
+
+
+def test_a_room_that_cannot_be_shown_at_the_moment_is_shown_a_little_later(sign_up: SignUp):
+    page = sign_up("alice")
+    room = create_room(page)
+    busy = json.dumps({"code": "unavailable", "detail": "Busy."})
+    page.route(re.compile(r"/rooms/\d+$"), lambda route: route.fulfill(status=503, body=busy), times=1)
+    page.route("**/rooms?*", lambda route: route.fulfill(status=503, body=busy), times=1)
+    page.reload()
+    expect(page.locator("#news")).to_contain_text("at the moment")
+    expect(page.get_by_role("heading", name=room)).to_be_visible()
 
 
 def test_a_refused_message_says_why_and_can_be_sent_again_or_discarded(sign_up: SignUp):

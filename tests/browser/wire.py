@@ -18,6 +18,8 @@ class Wire:
         self.drop_next_ack = False
         # How many of the next resumes are answered as if something could not be had any more.
         self.denied_recoveries = 0
+        # Told to the page before its next subscription to a room is answered.
+        self.before_subscribed: list[Frame] = []
         self._socket: WebSocketRoute | None = None
         page.route_web_socket("**/ws", self._connect)
         page.reload()
@@ -52,7 +54,15 @@ class Wire:
             if self.denied_recoveries and frame["type"] == "subscribed" and "room" in frame:
                 self.denied_recoveries -= 1
                 frame["recovered"] = False
+            if frame["type"] == "subscribed" and "room" in frame:
+                self.tell(*self.before_subscribed)
+                self.before_subscribed = []
         socket.send(json.dumps(frames))
+
+    def tell(self, *frames: Frame) -> None:
+        """Let the page believe that the server says this."""
+        if self._socket is not None and frames:
+            self._socket.send(json.dumps(frames))
 
     def sends(self) -> list[Frame]:
         return [frame for frame in self.sent if frame["type"] == "send"]

@@ -260,6 +260,19 @@ async def test_a_room_that_one_was_removed_from_is_not_resumed(client: ChatClien
     sending.cancel()
 
 
+async def test_late_word_of_a_removal_ends_no_subscription_that_was_asked_for_since(
+    client: ChatClient, server: ScriptedServer
+):
+    visit = await server.visit()
+    subscribing = asyncio.create_task(client.subscribe(12))
+    asked = await visit.hear()
+    await visit.say({"type": "removed", "room": 12, "reason": "banned"})
+    await visit.say({"type": "subscribed", "id": asked["id"], "room": 12, "cursor": "0-4", "recovered": True})
+    await subscribing
+    await visit.say(message(5))
+    assert [event["type"] for event in await next_events(client, 1)] == ["message"]
+
+
 async def test_nothing_of_a_room_is_shown_after_leaving_it(client: ChatClient, server: ScriptedServer):
     visit = await server.visit()
     await subscribed(client, visit)

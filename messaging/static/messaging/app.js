@@ -58,7 +58,8 @@ function enter(user) {
       if (id === chosen()) room.show(found, place());
     } catch (problem) {
       if (id !== chosen()) return;
-      go(null);
+      if (problem.passing) setTimeout(() => id === chosen() && show(id), Math.max(AGAIN, problem.retryAfter));
+      else go(null);
       status.say(problem.message);
     }
   }
@@ -101,7 +102,9 @@ function enter(user) {
   });
   client.addEventListener("frame", ({ detail: frame }) => {
     rooms.take(frame);
-    if ((frame.type === "removed" || frame.type === "room_deleted") && frame.room === chosen()) {
+    // On the way into a room, word of an earlier removal may still come; what the server answers tells more.
+    const removed = frame.type === "removed" && room.has(frame.room);
+    if ((removed || frame.type === "room_deleted") && frame.room === chosen()) {
       go(null);
       status.say(ENDINGS[frame.reason] ?? ENDINGS.deleted);
     }

@@ -248,6 +248,7 @@ export class ChatClient extends EventTarget {
       if (this.#outbox.get(frame.id)) return this.#answer(frame);
     }
     if (ROOM_OWN.has(frame.type) && !this.#follow(frame)) return;
+    if (frame.type === "removed" && this.#rooms.get(frame.room)?.live === false) return; // late; the answer tells more
     if (frame.type === "removed" || frame.type === "room_deleted") this.#forget(frame.room);
     this.#dispatch("frame", frame);
   }

@@ -15,13 +15,13 @@ const CALM = 20_000; // milliseconds between two times that the history is read 
  */
 export class Stream extends EventTarget {
   timeline = new Timeline();
+  opening = false; // the newest reading is under way
   #client;
   #room;
   #kept = []; // live messages behind a gap, while the history is read; shown again if the gap cannot be closed
   #before = null; // where older history goes on; null: there is none
   #after = null; // where newer history goes on, on a page around some place; null: the newest is here, and live
   #attempt = 0; // the newest reading of the newest page; what an earlier one brings is void
-  #opening = false; // the newest reading is under way
   #loading = false;
   #reloadedAt = 0;
   #timer = null;
@@ -46,18 +46,18 @@ export class Stream extends EventTarget {
   async open(at = null) {
     clearTimeout(this.#timer);
     const attempt = (this.#attempt += 1);
-    this.#opening = true;
+    this.opening = true;
     let page;
     try {
       page = await this.#read(at === null ? "" : `&around=${encodeURIComponent(at)}`);
     } catch (problem) {
       if (attempt !== this.#attempt) return false;
-      this.#opening = false;
+      this.opening = false;
       this.#fail(problem, at);
       return false;
     }
     if (this.#closed || attempt !== this.#attempt) return false;
-    this.#opening = false;
+    this.opening = false;
     this.#before = page.before;
     this.#after = page.after;
     this.#kept = at === null ? this.timeline.behind(page.items.at(-1)) : [];
@@ -75,7 +75,7 @@ export class Stream extends EventTarget {
 
   /** On each connection: what the client does not resume by itself begins anew. */
   resume() {
-    if (this.live && !this.#opening && !this.#client.resumes(this.#room)) this.open();
+    if (this.live && !this.opening && !this.#client.resumes(this.#room)) this.open();
   }
 
   close() {

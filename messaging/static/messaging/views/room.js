@@ -122,6 +122,11 @@ export class RoomView {
     this.#composer.focus();
   }
 
+  /** Whether a room is open, and its history is here. */
+  has(id) {
+    return this.#room?.id === id && !this.#stream.opening;
+  }
+
   /** On each connection. */
   resume() {
     this.#people.reset();

@@ -28,6 +28,7 @@ export class RoomPanel {
   #onBlocks;
   #id = null; // the room that is shown
   #blocked = new Set(); // whom the person blocks
+  #reading = 0; // the newest reading; what an earlier one brings is void
   #next = null; // where the list of members goes on
 
   /** `onOpen` gets the id of a direct room, `onBlocks` is told when somebody is blocked or not any more. */
@@ -49,7 +50,7 @@ export class RoomPanel {
         event.target.reset();
         await this.#read();
       });
-    this.#more.onclick = () => this.#try(() => this.#readMembers(this.#next));
+    this.#more.onclick = () => this.#try(() => this.#readMore());
     this.#leave.onclick = () => this.#askToLeave();
     this.#delete.onclick = () => this.#askToDelete();
     rooms.addEventListener("change", () => this.#dialog.open && this.#head());
@@ -104,25 +105,37 @@ export class RoomPanel {
   // Reading
 
   async #read() {
-    const blocks = await call("GET", "/me/blocks?limit=200");
+    const reading = (this.#reading += 1);
+    const nothing = { items: [] };
+    const [blocks, members, bans, reports] = await Promise.all([
+      call("GET", "/me/blocks?limit=200"),
+      call("GET", this.#membersPath()),
+      this.#leads ? call("GET", this.#path("bans")) : nothing,
+      this.#leads ? call("GET", this.#path("reports")) : nothing,
+    ]);
+    if (reading !== this.#reading) return;
     this.#blocked = new Set(blocks.items.map(({ user }) => user));
-    await this.#readMembers(null);
-    const [bans, reports] = this.#leads
-      ? await Promise.all([call("GET", this.#path("bans")), call("GET", this.#path("reports"))])
-      : [{ items: [] }, { items: [] }];
+    this.#members.replaceChildren();
+    this.#append(members);
     this.#bans.replaceChildren(...bans.items.map((ban) => this.#banRow(ban)));
     this.#reports.replaceChildren(...reports.items.map(reportRow));
     for (const list of [this.#bans, this.#reports]) list.parentElement.hidden = list.children.length === 0;
   }
 
-  async #readMembers(after) {
-    const room = this.#id;
-    const page = await call("GET", `${this.#path("members")}?limit=${PAGE}${after ? `&after=${encodeURIComponent(after)}` : ""}`);
-    if (room !== this.#id) return;
-    if (after === null) this.#members.replaceChildren();
-    this.#members.append(...page.items.map((member) => this.#memberRow(member)));
-    this.#next = page.next;
-    this.#more.hidden = page.next === null;
+  async #readMore() {
+    const reading = this.#reading;
+    const members = await call("GET", `${this.#membersPath()}&after=${encodeURIComponent(this.#next)}`);
+    if (reading === this.#reading) this.#append(members);
+  }
+
+  #membersPath() {
+    return `${this.#path("members")}?limit=${PAGE}`;
+  }
+
+  #append({ items, next }) {
+    this.#members.append(...items.map((member) => this.#memberRow(member)));
+    this.#next = next;
+    this.#more.hidden = next === null;
   }
 
   // Rows

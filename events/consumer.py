@@ -36,7 +36,7 @@ POLL = 0.2  # seconds
 MAX_BACKOFF = 5.0  # seconds
 SESSION = 6.0  # seconds; the least that brokers allow
 MAX_BAD = 20  # of the last 100 records of a partition
-ASK_TIMEOUT = 5.0  # seconds, for what Kafka is asked at an assignment
+ASK_TIMEOUT = 2.0  # seconds, for one question to Kafka about where to go on; all partitions wait for it
 ERROR_REST = 10.0  # seconds between two lines about connections that fail
 
 # Faults of a service, not of a record: a lost connection, a read-only standby, a table that is not migrated yet …
@@ -216,11 +216,17 @@ class EventConsumer:
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Go on from where the database says, which is right also when a commit was lost."""
         waiting: list[TopicPartition] = []
-        for partition in partitions:
+        unanswered: Exception | None = None
+        topics = list(self._handlers)
+        for partition in sorted(partitions, key=lambda one: (topics.index(one.topic), one.partition)):
             try:
+                if unanswered is not None:
+                    raise unanswered
                 offset = self._start_offset(partition.topic, partition.partition)
             except TRANSIENT as error:
-                # Without the database's word nothing may be stored; the group must not wait for it either.
+                # Without the database's word nothing may be stored; the group must not wait for it either, nor those
+                # partitions whose place is known for the questions about all others.
+                unanswered = error
                 self._note_stall(partition.topic, partition.partition, [], 1, error)
                 waiting.append(partition)
             except LogCutOff as error:
@@ -375,8 +381,9 @@ class EventConsumer:
                 continue
             if stall.records:
                 self._handle(topic, partition, stall.records, attempts=stall.attempts)
-            else:
-                self._seek_to_stored(topic, partition, attempts=stall.attempts)
+            elif not self._seek_to_stored(topic, partition, attempts=stall.attempts):
+                # Whoever asks for all of them keeps those waiting that have records.
+                return
 
     def _resume(self, topic: str, partition: int) -> None:
         if self._stalls.pop((topic, partition), None) is not None:
@@ -384,19 +391,22 @@ class EventConsumer:
             logger.info("%s[%d] goes on.", topic, partition)
             self._consumer.resume([TopicPartition(topic, partition)])
 
-    def _seek_to_stored(self, topic: str, partition: int, *, attempts: int) -> None:
-        """Read on from where the database says, or Kafka where the handler leaves it to Kafka."""
+    def _seek_to_stored(self, topic: str, partition: int, *, attempts: int) -> bool:
+        """Read on from where the database says, or Kafka where the handler leaves it to Kafka; false when neither
+        does."""
         try:
             offset = self._start_offset(topic, partition)
             self._consumer.seek(TopicPartition(topic, partition, offset))
             self.progress.begin((topic, partition), offset)
         except TRANSIENT as error:
             self._stall(topic, partition, [], attempts + 1, error)
+            return False
         except LogCutOff as error:
             self._stand_still(error)
             self._stall(topic, partition, [], attempts + 1, error)
         else:
             self._resume(topic, partition)
+        return True
 
     def _count_stalls(self, topic: str) -> float:
         return float(sum(stalled == topic for stalled, _ in list(self._stalls)))

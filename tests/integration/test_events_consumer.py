@@ -333,6 +333,46 @@ def test_the_database_says_where_to_begin_also_when_it_is_away_at_first() -> Non
 
 
 @pytest.mark.django_db(transaction=True)
+def test_one_unanswered_question_holds_up_nobody_whose_place_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While Kafka's coordinator is away each question about committed offsets lasts until its time-out."""
+    asked: list[Topic] = []
+
+    class Asked(ToyHandler):
+        def __init__(self, topic: Topic, starts: dict[int, int]) -> None:
+            super().__init__(starts)
+            self._topic = topic
+
+        def start_offset(self, partition: int) -> int | None:
+            asked.append(self._topic)
+            if self._topic == Topic.USER_CREATED:
+                raise TimeoutError
+            return super().start_offset(partition)
+
+    starts, retries = ends(Topic.ROOM_CREATED), []
+    known, unknown = Asked(Topic.ROOM_CREATED, starts), Asked(Topic.USER_CREATED, {})
+    handlers = {Topic.ROOM_CREATED: known, Topic.USER_CREATED: unknown}
+    consumer = EventConsumer(settings.KAFKA_BOOTSTRAP_SERVERS, handlers=handlers, group=f"test-{uuid4()}")
+    retry = consumer._retry_stalls
+
+    def counted() -> None:
+        before = len(asked)
+        if known.ids:
+            retry()
+        retries.append(len(asked) - before)
+
+    monkeypatch.setattr(consumer, "_retry_stalls", counted)
+    with ThreadPoolExecutor() as pool:
+        produce(Topic.ROOM_CREATED, deletion(1))
+        running = pool.submit(consumer.run)
+        wait_for(lambda: known.ids == [1] and sum(retries) >= 3, "three retries")
+        consumer.stop()
+        running.result(PATIENCE)
+    assert len(ends(Topic.USER_CREATED)) > 1
+    assert asked[: len(starts) + 1] == [Topic.ROOM_CREATED] * len(starts) + [Topic.USER_CREATED]
+    assert max(retries) == 1 and len(asked) == len(starts) + 1 + sum(retries)
+
+
+@pytest.mark.django_db(transaction=True)
 def test_a_log_that_ends_before_what_is_stored_is_not_read_on_and_somebody_is_called(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -5,7 +5,6 @@ protocol carries its own: a ping marks a place in what was sent, and its pong sa
 """
 
 import secrets
-from collections import deque
 
 PING_INTERVAL = 20.0  # seconds between two pings on a quiet socket
 PING_BYTES = 256 * 1024  # a ping follows at the latest after so much
@@ -25,7 +24,7 @@ class FlowControl:
         self._pinged = 0  # bytes sent before the newest ping
         self._pinged_at = now
         # (id, bytes sent before it) of the pings that were not answered yet, oldest first; a full window holds four.
-        self._pings: deque[tuple[str, int]] = deque()
+        self._pings: list[tuple[str, int]] = []
         # When the client last had a reason to answer: a pong, or the first ping after all were answered.
         self._silent_since = now
 
@@ -58,7 +57,7 @@ class FlowControl:
             return
         answered = None
         while answered != id:
-            answered, self._read = self._pings.popleft()
+            answered, self._read = self._pings.pop(0)
         self._silent_since = now
 
     def seconds_to_ping(self, now: float) -> float | None:

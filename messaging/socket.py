@@ -74,7 +74,7 @@ class Socket:
         self._answers_size = 0  # bytes
         self._closing: asyncio.Future[CloseCode] = asyncio.get_running_loop().create_future()
         # Loop times of the latest refused frames, oldest first.
-        self._bad: deque[float] = deque(maxlen=MAX_BAD_ANSWERS)
+        self._bad: list[float] = []
         # The close code that the client sent; None while connected and when the server closes.
         self.client_code: int | None = None
         self._flow = FlowControl(asyncio.get_running_loop().time())
@@ -119,7 +119,7 @@ class Socket:
         self.post(protocol.error(id, problem))
         if problem.code in {ErrorCode.INVALID, ErrorCode.RATE_LIMITED}:
             now = self._now()
-            self._bad.append(now)
+            self._bad = [*self._bad[1 - MAX_BAD_ANSWERS :], now]
             if len(self._bad) == MAX_BAD_ANSWERS and now - self._bad[0] < BAD_WINDOW:
                 self.close(CloseCode.TOO_MANY)
 

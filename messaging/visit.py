@@ -4,7 +4,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -85,15 +85,6 @@ class Visit:
         self._tasks: set[asyncio.Task[None]] = set()
         self._refresher = Refresher(self._spawn)
         self._ended = asyncio.Event()
-        self._handlers: dict[str, Callable[[Frame], Awaitable[None]]] = {
-            "subscribe": self._subscribe,
-            "unsubscribe": self._unsubscribe,
-            "send": self._send,
-            "edit": self._edit,
-            "delete": self._delete,
-            "read": self._read,
-            "typing": self._typing,
-        }
 
     @property
     def user_id(self) -> int:
@@ -122,7 +113,6 @@ class Visit:
             await asyncio.gather(*tasks, return_exceptions=True)
             self._leave_rooms()
             self._hub.visits.discard(self)
-            self._handlers.clear()
             self._ended.set()
 
     async def drain(self, after: float) -> None:
@@ -143,11 +133,11 @@ class Visit:
         # Messages have a limit of their own, for all sockets of a person.
         if frame.get("type") != "send":
             require_here("frames", self._session)
-        handler = self._handlers.get(str(frame.get("type")))
+        handler = HANDLERS.get(str(frame.get("type")))
         if handler is None:
             raise ChatError(ErrorCode.INVALID, f"There is no frame of the type {frame.get('type')!r:.50}.")
         try:
-            await handler(frame)
+            await handler(self, frame)
         except ChatError as problem:
             if problem.code in NO_RIGHT:
                 # The database was asked for it, and says the same the next time.
@@ -453,6 +443,18 @@ class Visit:
         if not task.cancelled() and task.exception() is not None:
             logger.error("Work for a socket failed.", exc_info=task.exception())
             self._socket.close(CloseCode.RESTART)
+
+
+# By the type of the client frame.
+HANDLERS: Mapping[str, Callable[[Visit, Frame], Awaitable[None]]] = {
+    "subscribe": Visit._subscribe,
+    "unsubscribe": Visit._unsubscribe,
+    "send": Visit._send,
+    "edit": Visit._edit,
+    "delete": Visit._delete,
+    "read": Visit._read,
+    "typing": Visit._typing,
+}
 
 
 def _as_seen_by(username: str, frame: Frame) -> Frame:

@@ -285,6 +285,30 @@ async def test_a_resend_is_told_by_the_row_when_somebody_else_has_used_its_id_si
     assert caught.value.code == ErrorCode.CONFLICT
 
 
+async def test_a_resend_of_what_kafka_took_meanwhile_is_answered_with_the_first_cursor(log: Log, bob: User):
+    """Else its author would have it at another place than everybody else."""
+    resend = SendFrame(id=str(uuid4()), room=log.room.pk, text="one", reply_to=None, retry=True)
+
+    class Late(ForgedRing):
+        """Where the first one comes into the log between the look and the resend."""
+
+        def end(self, group: str) -> Any:
+            return SimpleNamespace(offset=-1)
+
+        def cursor(self, position: int) -> Cursor:
+            return Cursor(EPOCH, 0, position)
+
+        async def publish(self, group: str, envelope: object, *, id: str) -> int:
+            for _ in ("first", "again"):
+                await in_database(log.say)(bob, "one", id=id)
+            await in_database(log.store)()
+            return log.offset
+
+    late: Any = Late(log.room, id="", by=bob)
+    cursor = await send_message(late, resend, user=bob.pk, username="bob", may_speak=AsyncMock())
+    assert (log.offset, cursor) == (1, Cursor(EPOCH, 0, 0))
+
+
 def test_a_repeated_edit_does_not_undo_a_later_one(log: Log, bob: User):
     message = log.say(bob, "one")
     edit = log.edit(message, bob, "two")

@@ -68,7 +68,9 @@ class Socket:
         self._subscription = subscription
         self._handle = handle
         self._show = show
-        self._waiting: asyncio.Queue[Frame | str] = asyncio.Queue(MAX_WAITING_FRAMES)
+        # Client frames that wait to be handled, and set while there are any: an asyncio.Queue has four deques, 3 KB.
+        self._waiting: deque[Frame | str] = deque()
+        self._arrived = asyncio.Event()
         self._waiting_text = 0  # characters
         self._answers: deque[Text] = deque()
         self._answers_size = 0  # bytes
@@ -215,14 +217,18 @@ class Socket:
         self._wait(text)
 
     def _wait(self, frame: Frame | str) -> None:
-        if self._waiting.full():
+        if len(self._waiting) >= MAX_WAITING_FRAMES:
             self.close(CloseCode.TOO_MANY)
         else:
-            self._waiting.put_nowait(frame)
+            self._waiting.append(frame)
+            self._arrived.set()
 
     async def _work(self) -> None:
         while True:
-            waiting = await self._waiting.get()
+            while not self._waiting:
+                self._arrived.clear()
+                await self._arrived.wait()
+            waiting = self._waiting.popleft()
             while self._answers_size > MAX_WAITING_BYTES:
                 await self._drained.wait()
             if isinstance(waiting, str):

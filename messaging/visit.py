@@ -84,7 +84,7 @@ class Visit:
         # Other work besides the socket's own tasks, such as rights that are read again.
         self._tasks: set[asyncio.Task[None]] = set()
         self._refresher = Refresher(self._spawn)
-        self._ended = asyncio.Event()
+        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
     def user_id(self) -> int:
@@ -113,21 +113,23 @@ class Visit:
             await asyncio.gather(*tasks, return_exceptions=True)
             self._leave_rooms()
             self._hub.visits.discard(self)
-            self._ended.set()
+            # As in the socket: without a cycle all of this is freed at once.
+            del self._refresher
+            self._ended.set_result(None)
 
     async def drain(self, after: float) -> None:
         """Announce the end, serve on for `after` seconds, answer what is under way, and close: the client resumes
         elsewhere. Returns when the socket has been left."""
         self._socket.post(protocol.reconnect(after))
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._ended.wait(), after)
+        await asyncio.wait([self._ended], timeout=after)
+        if self._ended.done():
             return
         self._socket.stop_handling()
         if self._sends:
             await asyncio.wait(self._sends, timeout=ANSWER_DEADLINE)
         await self._socket.flush()
         self._socket.close(CloseCode.RESTART)
-        await self._ended.wait()
+        await asyncio.wait([self._ended])
 
     async def _handle(self, frame: Frame) -> None:
         # Messages have a limit of their own, for all sockets of a person.

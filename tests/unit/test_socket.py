@@ -71,7 +71,7 @@ async def test_a_client_whose_frames_need_much_memory_while_they_wait_is_closed(
     socket = Socket(receive, send, Subscription(no_layer), handle=handle, show=lambda _: None)
     await socket.serve()
     assert codes == [CloseCode.TOO_MANY]
-    assert sum(len(frame) for frame in socket._waiting._queue if isinstance(frame, str)) < 2 * MAX_WAITING_TEXT
+    assert sum(len(frame) for frame in socket._waiting if isinstance(frame, str)) < 2 * MAX_WAITING_TEXT
 
 
 async def take(event: Any) -> None:

@@ -11,15 +11,15 @@ from uuid import uuid4
 from kafka_layer import Batch, KafkaChannelLayer, NotProduced, Position, PublishFailed
 
 DEADLINE = 60.0  # seconds from the end of a fault until everything is acknowledged and delivered
-UNACKNOWLEDGED = 2000  # less than a ring keeps: what comes at once after an outage is no gap for a busy member
+UNDER_WAY = 2000  # less than a ring keeps: what comes at once after an outage is no gap for a busy member
 REPLAY = 600.0  # seconds: on a busy machine brokers may be away for longer than repeats are remembered by default
 OUTAGE = 5.0  # seconds, as long as message.timeout.ms
 
 
 class Traffic:
     """One sender and one member that stays. Messages are sent at a steady rate, and each is sent again under its id
-    until it is acknowledged, as a client does that does not know the outcome. While UNACKNOWLEDGED of them wait, the
-    sender waits too.
+    until it is acknowledged, as a client does that does not know the outcome. While UNDER_WAY of them are not both
+    acknowledged and delivered, the sender waits too: the layer's producer may find a new leader before its reader does.
     """
 
     def __init__(self, layer: KafkaChannelLayer, group: str, *, rate: int) -> None:
@@ -32,7 +32,8 @@ class Traffic:
         self._rate = rate
         self._name = uuid4().hex  # other traffic of the group has other ids
         self._stopping = asyncio.Event()
-        self._places = asyncio.Semaphore(UNACKNOWLEDGED)
+        self._places = asyncio.Semaphore(UNDER_WAY)
+        self._half_done: set[int] = set()  # acknowledged, or delivered, and not yet the other
         self._recovery = 0.0  # seconds
 
     @asynccontextmanager
@@ -98,13 +99,18 @@ class Traffic:
             while not self._stopping.is_set():
                 while n < (time.monotonic() - started) * self._rate and not self._places.locked():
                     await self._places.acquire()
-                    sends.create_task(self._publish_until_acknowledged(n)).add_done_callback(self._give_place_back)
+                    sends.create_task(self._publish_until_acknowledged(n))
                     n += 1
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), 0.01)
 
-    def _give_place_back(self, _: object) -> None:
-        self._places.release()
+    def _note_half(self, n: int) -> None:
+        """Negative numbers have taken no place."""
+        if n in self._half_done:
+            self._half_done.remove(n)
+            self._places.release()
+        elif n >= 0:
+            self._half_done.add(n)
 
     async def _publish_until_acknowledged(self, n: int) -> None:
         while True:
@@ -118,6 +124,7 @@ class Traffic:
             else:
                 self.acknowledged.append((time.monotonic(), n))
                 self.positions[n] = position
+                self._note_half(n)
                 return
 
     async def _read(self, read_next: Callable[[], Awaitable[object]]) -> None:
@@ -125,4 +132,7 @@ class Traffic:
             batch = await read_next()
             assert isinstance(batch, Batch), batch
             moment = time.monotonic()
-            self.delivered += [(moment, record.message["n"]) for record in batch.records]
+            numbers = [record.message["n"] for record in batch.records]
+            self.delivered += [(moment, n) for n in numbers]
+            for n in numbers:
+                self._note_half(n)

@@ -8,10 +8,11 @@ from playwright.sync_api import Page, expect
 SignUp = Callable[[str], Page]
 
 
-def create_room(page: Page) -> str:
+def create_room(page: Page, kind: str = "Public") -> str:
     name = f"Room {uuid4().hex[:6]}"
     page.get_by_role("button", name="New room", exact=True).click()
     page.get_by_label("Name").fill(name)
+    page.get_by_label(kind).check()
     page.get_by_role("button", name="Create").click()
     expect(page.get_by_role("heading", name=name)).to_be_visible()
     return name

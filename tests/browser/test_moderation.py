@@ -125,10 +125,7 @@ def test_two_people_talk_in_a_direct_room_until_one_blocks_the_other(sign_up: Si
 
 def test_those_who_lead_a_room_see_reports_and_add_people(sign_up: SignUp):
     alice, bob = sign_up("alice"), sign_up("bob")
-    alice.get_by_role("button", name="New room", exact=True).click()
-    alice.get_by_label("Name").fill("Den")
-    alice.get_by_label("Private").check()
-    alice.get_by_role("button", name="Create").click()
+    den = create_room(alice, "Private")
     open_panel(alice)
     for person, answer in (("nobody-at-all", "not there"), (name_of(bob), None)):
         alice.get_by_label("Whom to add").fill(person)
@@ -137,7 +134,7 @@ def test_those_who_lead_a_room_see_reports_and_add_people(sign_up: SignUp):
             expect(alice.locator("#panel-error")).to_contain_text(answer)
     expect(marks(alice, name_of(bob))).to_have_count(1)
     alice.get_by_role("button", name="Close").click()
-    enter(bob, "Den")
+    enter(bob, den)
     say(alice, "look at <b>this</b>")
     report(bob, "look", "markup")
     open_panel(alice)

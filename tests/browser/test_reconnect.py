@@ -127,6 +127,17 @@ def test_late_word_of_a_removal_leads_nobody_out_of_a_room_that_is_being_entered
     expect(page.locator("#news")).to_have_text("You are banned from the room.")
 
 
+def test_a_private_room_that_one_was_removed_from_on_the_way_in_leaves_the_list(sign_up: SignUp):
+    page = sign_up("alice")
+    wire = Wire(page)
+    row = page.get_by_role("button", name=create_room(page, "Private"))
+    expect(row).to_be_visible()
+    room = int(page.evaluate("location.hash").rsplit("/", 1)[1])
+    wire.before_subscribed = [{"type": "removed", "room": room, "reason": "kicked"}]
+    wire.cut()
+    expect(row).to_be_hidden()
+
+
 def test_a_room_that_cannot_be_shown_at_the_moment_is_shown_a_little_later(sign_up: SignUp):
     page = sign_up("alice")
     room = create_room(page)

@@ -103,7 +103,7 @@ function enter(user) {
   client.addEventListener("frame", ({ detail: frame }) => {
     rooms.take(frame);
     // On the way into a room, word of an earlier removal may still come; what the server answers tells more.
-    const removed = frame.type === "removed" && room.has(frame.room);
+    const removed = frame.type === "removed" && room.has(frame.room) && !client.resumes(frame.room);
     if ((removed || frame.type === "room_deleted") && frame.room === chosen()) {
       go(null);
       status.say(ENDINGS[frame.reason] ?? ENDINGS.deleted);

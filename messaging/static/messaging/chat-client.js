@@ -219,7 +219,7 @@ export class ChatClient extends EventTarget {
     this.tell({ type: "unsubscribe", id: this.#nextId(), room });
   }
 
-  /** Whether a room is subscribed, and nothing of it is known to be missing. */
+  /** Whether a room is subscribed, or is being so, and nothing of it is known to be missing. */
   resumes(room) {
     return this.#rooms.get(room)?.gap === false;
   }
@@ -248,8 +248,9 @@ export class ChatClient extends EventTarget {
       if (this.#outbox.get(frame.id)) return this.#answer(frame);
     }
     if (ROOM_OWN.has(frame.type) && !this.#follow(frame)) return;
-    if (frame.type === "removed" && this.#rooms.get(frame.room)?.live === false) return; // late; the answer tells more
-    if (frame.type === "removed" || frame.type === "room_deleted") this.#forget(frame.room);
+    // Before the answer to a subscription it is word of an earlier stay, and that answer tells more.
+    const ends = frame.type === "removed" && this.#rooms.get(frame.room)?.live !== false;
+    if (ends || frame.type === "room_deleted") this.#forget(frame.room);
     this.#dispatch("frame", frame);
   }
 

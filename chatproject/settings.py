@@ -344,6 +344,7 @@ LOGGING = {
             "datefmt": "%H:%M:%S",
         }
     },
+    "filters": {"seldom": {"()": "chatproject.logs.Seldom"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": os.environ.get("LOG_LEVEL", "INFO")},
     "loggers": {
@@ -352,7 +353,8 @@ LOGGING = {
         # Its lines hold what people search for, and whatever else they put into a URL; daphne's are left out by `-v 0`.
         "uvicorn.access": {"level": "WARNING"},
         # What is refused is no news, and its path and host are what somebody else wrote.
-        "django.request": {"level": "ERROR"},
+        "django.request": {"level": "ERROR", "filters": ["seldom"]},
         "django.security": {"level": "CRITICAL"},
+        "psycopg.pool": {"filters": ["seldom"]},
     },
 }

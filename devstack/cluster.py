@@ -6,8 +6,9 @@ As a script, `python -m devstack.cluster FOLDER`, it keeps them until Ctrl-C and
 import signal
 import sys
 from pathlib import Path
+from time import monotonic, sleep
 
-from confluent_kafka import ElectionType, KafkaError, TopicPartition
+from confluent_kafka import ElectionType, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from devstack.errors import StackError
@@ -42,12 +43,21 @@ class KafkaCluster(DevStack):
         return BROKERS[node - 1]
 
     def prefer_leader(self, topic: str, partition: int) -> None:
-        """Give the partition back to the first of its replicas, while all brokers run."""
+        """Give the partition back to the first of its replicas, while all brokers run. One that has just come back may
+        take a while to hold all that was written meanwhile: until then it cannot lead."""
         wanted = TopicPartition(topic, partition)
         admin = self._admin()  # its answers come only while it is kept
-        error = admin.elect_leaders(ElectionType.PREFERRED, [wanted]).result(PATIENCE)[wanted]
-        if error is not None and error.code() != KafkaError.ELECTION_NOT_NEEDED:
-            raise StackError(f"The leader of {topic} [{partition}] did not change: {error}")
+        end = monotonic() + PATIENCE
+        error: object = None
+        while monotonic() < end:
+            try:
+                error = admin.elect_leaders(ElectionType.PREFERRED, [wanted]).result(PATIENCE)[wanted]
+            except KafkaException as refusal:
+                error = refusal.args[0]
+            if error is None or (isinstance(error, KafkaError) and error.code() == KafkaError.ELECTION_NOT_NEEDED):
+                return
+            sleep(0.2)
+        raise StackError(f"The leader of {topic} [{partition}] did not change: {error}")
 
     def _admin(self) -> AdminClient:
         return AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0})

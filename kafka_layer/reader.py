@@ -37,6 +37,7 @@ SETTINGS: Mapping[str, Any] = {
 }
 BATCH = 500  # more at once would hold the interpreter for too long
 SWEEP_INTERVAL = 5.0  # seconds
+MAX_GRACE = 12  # sweeps, a minute
 RETRY_INTERVALS = (0.1, 0.2, 0.5, 1.0)  # seconds; the last one again and again
 
 
@@ -72,8 +73,9 @@ class Reader:
         self._ahead: dict[Partition, int] = {}  # partition -> the end seen at start, until the tail is read up to it
         self._lost: set[Partition] = set()  # their next offset is one that the broker does not have
         self._ends: Ends | None = None
-        # Partition -> the last offset read, when a look found that the log has more.
-        self._behind: dict[Partition, int] = {}
+        # Partition -> the last offset read, and how many looks before the latest one have found that the log has more.
+        self._behind: dict[Partition, tuple[int, int]] = {}
+        self._grace = 1  # looks that a consumer may stand still for
         self._has_emptied = False  # since that look: all that the client had fetched was taken in
         self._swept_at = 0.0
         self._thread = Thread(target=self._run, name="kafka-layer-reader", daemon=True)
@@ -166,6 +168,8 @@ class Reader:
     def _take_in(self, consumer: Consumer, messages: list[Message]) -> None:
         records = [message for message in messages if message.error() is None]
         self._fanout.take_in(records)
+        if records:
+            self._grace = 1
         self._look_for_ends(consumer, records)
         for message in messages:
             error = message.error()
@@ -222,18 +226,22 @@ class Reader:
 
     def _is_deaf(self) -> bool:
         """Whether a partition stands where it stood at the look before, and both times the log had more. Not while
-        there is so much of other partitions to take in that its own records may still wait behind them.
+        there is so much of other partitions to take in that its own records may still wait behind them. A new consumer
+        has twice as long, until one brings something: where Kafka answers slowly, none would get to its first record.
         """
         ends = self._ends.look() if self._ends is not None else {}
-        behind: dict[Partition, int] = {}
+        behind: dict[Partition, tuple[int, int]] = {}
         for partition, end in ends.items():
             read_through = self._fanout.note_end(*partition, end)
             if read_through < end - 1:
-                behind[partition] = read_through
-        stands = [partition for partition, stood in behind.items() if self._behind.get(partition) == stood]
+                stood, looks = self._behind.get(partition, (None, 0))
+                behind[partition] = read_through, looks + 1 if stood == read_through else 0
+        stands = [partition for partition, (_, looks) in behind.items() if looks >= self._grace]
         deaf = stands if self._has_emptied else []
         if ends:
             self._behind, self._has_emptied = {} if deaf else behind, False
+        if deaf:
+            self._grace = min(2 * self._grace, MAX_GRACE)
         for topic, number in deaf:
             self._counters.add_loss("reader_restarts", f"{topic} [{number}] has more, and nothing of it comes")
         return bool(deaf)

@@ -10,18 +10,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from kafka_layer import Batch, KafkaChannelLayer, Subscription
+from kafka_layer import Batch, BrokerUnavailable, KafkaChannelLayer, Position, PublishFailed, Subscription
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 20.0  # seconds until a test gives up waiting
+PATIENCE = 60.0  # seconds until a test gives up waiting
 
 
 def bootstrap_servers() -> str:
@@ -55,6 +55,30 @@ async def running_layer(config: dict[str, Any], **more: Any) -> AsyncIterator[Ka
         yield layer
     finally:
         await layer.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what no event tells."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():  # noqa: ASYNC110 (there is no event)
+            await asyncio.sleep(0.02)
+
+
+async def start_until_answered(layer: KafkaChannelLayer) -> None:
+    """Start again while Kafka was too slow for its deadline; raises any other reason why it does not start."""
+    async with asyncio.timeout(PATIENCE):
+        while not layer.ready:
+            with suppress(BrokerUnavailable):
+                await layer.start()
+
+
+async def publish_until_acknowledged(layer: KafkaChannelLayer, group: str, n: int, *, id: str) -> None:
+    """As a client does that does not know the outcome."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            with suppress(PublishFailed, BrokerUnavailable):
+                await layer.publish(group, {"n": n}, id=id)
+                return
 
 
 async def read(subscription: Subscription, count: int) -> list[Any]:
@@ -135,6 +159,10 @@ async def _serve(config: dict[str, Any]) -> None:
         async def subscribe(group: str) -> None:
             await subscription.join(group)
 
+        async def reach(*positions: list[Any]) -> None:
+            for position in positions:
+                await layer.reach(Position(*position))
+
         async def next_item() -> list[Any]:
             """Numbers, or the two offsets of a gap."""
             async with asyncio.timeout(PATIENCE):
@@ -203,6 +231,7 @@ async def _serve(config: dict[str, Any]) -> None:
             "drained": show_drained,
             "publish": publish,
             "subscribe": subscribe,
+            "reach": reach,
             "next": next_item,
             "join": join,
             "receive": receive,

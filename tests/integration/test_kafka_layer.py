@@ -28,7 +28,16 @@ from kafka_layer import (
 )
 from kafka_layer.fanout import Fanout
 from kafka_layer.partition import partition_of
-from tests.integration.kafka_layer_support import PATIENCE, ROOT, bootstrap_servers, create_config, read, running_layer
+from tests.integration.kafka_layer_support import (
+    PATIENCE,
+    ROOT,
+    bootstrap_servers,
+    create_config,
+    publish_until_acknowledged,
+    read,
+    running_layer,
+    start_until_answered,
+)
 
 
 @pytest.fixture(scope="module")
@@ -100,11 +109,11 @@ async def test_a_process_that_starts_later_decides_alike_about_repeats(config: d
     admin = AdminClient({"bootstrap.servers": bootstrap_servers()})
     admin.create_topics([NewTopic(topic, 1)])[topic].result(PATIENCE)
     producer = Producer({"bootstrap.servers": bootstrap_servers()})
-    for n, age in enumerate((90, 45, 45)):  # seconds
+    for n, age in enumerate((900, 450, 450)):  # seconds
         headers = {"id": "same" if n < 2 else "other"}
         producer.produce(topic, json.dumps({"n": n}), "room.1", headers=headers, timestamp=now - age * 1000)
     producer.flush(PATIENCE)
-    async with running_layer(config, routes=[{"pattern": "room.*", "topic": topic}], replay=60) as layer:
+    async with running_layer(config, routes=[{"pattern": "room.*", "topic": topic}], replay=600) as layer:
         subscription = layer.subscription()
         assert (await subscription.join("room.1", after=Position(topic, 0, 0))).covered
         assert await read(subscription, 1) == [2]
@@ -298,9 +307,9 @@ async def test_a_missing_topic_is_named_with_the_remedy(config: dict[str, Any]) 
     """start gives up in bounded time, and the layer is not ready."""
     layer = KafkaChannelLayer(**{**config, "topic": "test-missing", "start_timeout": 1.0})
     with pytest.raises(TopicMissing, match=r"no topic test-missing.*create them"):
-        await layer.start()
+        await start_until_answered(layer)
     with pytest.raises(TopicMissing):
-        await layer.publish("room.1", {})
+        await publish_until_acknowledged(layer, "room.1", 1, id="missing")
     assert not layer.ready
     await layer.close()
 
@@ -327,12 +336,10 @@ async def test_messages_expire_in_the_layers_own_topic_and_not_in_routed_ones(co
         channel = await layer.new_channel()
         for group in ("expiring", "room.lasting"):
             await layer.group_add(group, channel)
+        # First: a channel whose messages have expired leaves its groups.
+        await layer.reach(await layer.publish("room.lasting", {"type": "routed"}))
         await layer.send(channel, {"type": "direct"})
-        await layer.group_send("expiring", {"type": "own"})
-        position = await layer.publish("room.lasting", {"type": "routed"})
-        subscription = layer.subscription()
-        await subscription.join("room.lasting", after=position._replace(offset=position.offset - 1))
-        await asyncio.wait_for(subscription.next(), PATIENCE)
+        await layer.reach(await layer.publish("expiring", {"type": "own"}))
         await asyncio.sleep(0.6)
         async with asyncio.timeout(PATIENCE):
             assert await layer.receive(channel) == {"type": "routed"}

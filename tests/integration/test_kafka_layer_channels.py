@@ -38,11 +38,11 @@ async def test_websocket_consumers_talk_through_their_group(layer: Any) -> None:
     await visitors[0].send_json_to({"n": 1})
     for visitor in visitors:
         assert await visitor.receive_json_from(timeout=PATIENCE) == {"n": 1}
-    await visitors[2].disconnect()
+    await visitors[2].disconnect(timeout=PATIENCE)
     await visitors[1].send_json_to({"n": 2})
     for visitor in visitors[:2]:
         assert await visitor.receive_json_from(timeout=PATIENCE) == {"n": 2}
-        await visitor.disconnect()
+        await visitor.disconnect(timeout=PATIENCE)
     await layer.close()
 
 

@@ -18,6 +18,9 @@ from tests.integration.kafka_layer_support import (
     running_layer,
     seeded_random,
 )
+from tests.integration.kafka_layer_traffic import REPLAY
+
+pytestmark = pytest.mark.timeout(600)  # seconds; thousands of round trips, perhaps on a busy machine
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +159,7 @@ async def test_members_that_come_and_go_and_resume_miss_nothing(config: dict[str
             last = Position(*joined.live_from[:2], seen[-1] if seen else joined.live_from.offset)
             after = last if chance.random() < 0.7 else None
 
-    async with running_layer(config) as layer, running_layer(config) as witness:
+    async with running_layer(config, replay=REPLAY) as layer, running_layer(config, replay=REPLAY) as witness:
         reference = witness.subscription()
         starts = {group: (await reference.join(group)).live_from.offset for group in groups}
         finished = asyncio.Event()

@@ -129,7 +129,9 @@ while i < #ARGV do
     expire(room)
     local known = redis.call('HMGET', told(room), 'at', 'changed')
     if known[1] and now - known[1] > LEASE then touch(room) end
-    if known[1] and (known[2] == '1' or now - known[1] > LEASE) then table.insert(tell, room) end
+    -- A small one was told by number by a server that has died since, and nobody else goes back to names.
+    local small = count(room) <= NAMES
+    if known[1] and (known[2] == '1' or small or now - known[1] > LEASE) then table.insert(tell, room) end
 end
 return {since, tell}
 """

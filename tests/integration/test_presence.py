@@ -312,6 +312,23 @@ async def test_a_number_is_told_again_after_a_lease_s_time(
     assert await settle(presence, room) == [People(101, None)]
 
 
+async def test_people_go_by_name_again_also_when_the_server_that_told_the_number_has_died(
+    presence: Presence, room: int
+) -> None:
+    """Any other server of the room goes back to names with its next renewal."""
+    people = [f"p{number:03}" for number in range(101)]
+    await presence.apply([Step(Kind.ENTER, room, user, "s1") for user in people])
+    assert await settle(presence, room) == [People(101, None)]
+    assert await leave(presence, room, "p100", "s1") is False
+    async with _redis() as client:
+        await client.hset(f"presence:{room}:told", "at", 1)
+    assert await presence.tell([room]) == ({room: People(100, people[:100])}, {room})
+    async with Presence(settings.REDIS_URL, **settings.REDIS_OPTIONS) as other:
+        assert await renew(other, [(room, "p000", "s1")]) == {room}
+        assert await settle(other, room) == []
+        assert await leave(other, room, "p000", "s1") is True
+
+
 async def test_an_abandoned_room_vanishes(presence: Presence, room: int) -> None:
     """Nothing is left in Redis of a room that no server renews."""
     await enter(presence, room, "alice", "s1")

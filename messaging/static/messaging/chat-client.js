@@ -44,6 +44,7 @@ const FINAL = new Map([[1000, "closed"], [4001, "signed-out"], [4003, "deactivat
 // Refusals that may pass.
 const PASSING = new Set(["rate_limited", "unavailable", "unknown"]);
 const TRIES = 5; // of a message that is refused for such a reason
+const EARLY_TRIES = 15; // half a minute for a room to be entered, whose history may be slow to come
 const PAUSE = 2_000; // milliseconds between them, at least
 const WINDOW = 64; // messages under way; the server closes a socket that sends more frames than it can hold
 
@@ -356,7 +357,7 @@ export class ChatClient extends EventTarget {
     this.#refusals.set(entry.id, times);
     // A room is joined by subscribing to it, and people write before that is done.
     const isEarly = error.code === "not_member" && !this.#rooms.get(entry.room)?.live;
-    if ((PASSING.has(error.code) || isEarly) && times < TRIES) {
+    if ((PASSING.has(error.code) && times < TRIES) || (isEarly && times < EARLY_TRIES)) {
       this.#pause(entry.room, pauseOf(error));
       return;
     }

@@ -331,6 +331,27 @@ async def test_a_reader_that_gets_nothing_although_there_is_more_begins_anew(mon
         assert await read(subscription, 3) == [1, 2, 3]
 
 
+async def test_a_reader_to_which_nothing_comes_begins_anew_less_and_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Kafka answers slowly, a consumer must have the time to get to its first record."""
+    open_consumer = reader.Reader._open
+
+    def open_deaf(self: reader.Reader, starts: Any) -> Consumer:
+        consumer = open_consumer(self, starts)
+        consumer.pause(consumer.assignment())
+        return consumer
+
+    monkeypatch.setattr(reader.Reader, "_open", open_deaf)
+    looks = look_often(monkeypatch)
+    async with running_layer(create_config()) as layer:
+        await layer.publish("room.deaf", {"n": 1})
+        waits = [await asyncio.to_thread(looks_until_deaf, looks) for _ in range(3)]
+    assert [wait >= least for wait, least in zip(waits, (2, 3, 5), strict=True)] == [True] * 3
+
+
+def looks_until_deaf(looks: SimpleQueue[bool]) -> int:
+    return next(n for n in count(1) if looks.get(timeout=PATIENCE))
+
+
 async def test_the_lag_is_nothing_at_the_end_also_while_no_fetch_comes_back_empty(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

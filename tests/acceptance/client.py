@@ -4,14 +4,16 @@ import asyncio
 import json
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from time import monotonic
 from typing import Any, Self
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 Frame = dict[str, Any]
 DEADLINE = 20.0  # seconds
+TICK = 0.05  # seconds that a wait counts at most from one look to the next
 ANSWERS = ("ack", "error", "subscribed", "unsubscribed")
 
 
@@ -36,6 +38,17 @@ class ChatClient:
         self._socket = await connect(self.url, additional_headers=self._headers, compression=None, max_size=None)
         self._reader = asyncio.create_task(self._read(self._socket))
         return self
+
+    async def enter(self, *, deadline: float = 60.0) -> Self:
+        """Connect, once more as long as the handshake fails: a server that is busy gives handshakes up."""
+        end = monotonic() + deadline
+        while True:
+            try:
+                return await self.__aenter__()
+            except (OSError, EOFError, InvalidHandshake, ConnectionClosed):
+                if monotonic() > end:
+                    raise
+            await asyncio.sleep(TICK)
 
     async def __aexit__(self, *_: object) -> None:
         assert self._socket is not None and self._reader is not None
@@ -74,14 +87,21 @@ class ChatClient:
         self._socket.transport.abort()
 
     async def until(self, condition: Callable[[Self], Any], *, deadline: float = DEADLINE) -> Any:
-        """Wait until `condition(self)` is true and return its value; the failure shows the newest frames."""
-        try:
-            async with asyncio.timeout(deadline), self._arrived:
-                while not (value := condition(self)):
-                    await self._arrived.wait()
-                return value
-        except TimeoutError:
-            raise AssertionError(f"Nothing as expected in {deadline} s; the last frames: {self.frames[-5:]}") from None
+        """Wait until `condition(self)` is true and return its value; the failure shows the newest frames.
+
+        The time in which this process itself stood still does not count, since what came meanwhile was not read.
+        """
+        waited, before = 0.0, monotonic()
+        async with self._arrived:
+            while not (value := condition(self)):
+                if waited > deadline:
+                    raise AssertionError(f"Nothing as expected in {deadline} s; the last frames: {self.frames[-5:]}")
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(TICK):
+                        await self._arrived.wait()
+                now = monotonic()
+                waited, before = waited + min(now - before, TICK), now
+        return value
 
     def is_answered(self, id: str) -> bool:
         return id in self._answers
@@ -103,6 +123,13 @@ class ChatClient:
         return await self.ask({"type": "subscribe", "room": room, **({"after": after} if after else {})})
 
     async def say(self, room: int, text: str) -> Frame:
+        """Say something and return its acknowledgement."""
+        answer = await self.try_to_say(room, text)
+        assert answer["type"] == "ack", answer
+        return answer
+
+    async def try_to_say(self, room: int, text: str) -> Frame:
+        """Say something that may be refused."""
         return await self.ask({"type": "send", "room": room, "text": text})
 
     def of_type(self, *types: str) -> list[Frame]:
@@ -115,6 +142,6 @@ class ChatClient:
     def has_ended(self) -> bool:
         return bool(self.frames) and self.frames[-1]["type"] == "closed"
 
-    async def closed(self) -> int | None:
-        await self.until(lambda self: self.has_ended)
+    async def closed(self, *, deadline: float = DEADLINE) -> int | None:
+        await self.until(lambda self: self.has_ended, deadline=deadline)
         return self.close_code

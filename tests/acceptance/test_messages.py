@@ -22,8 +22,7 @@ async def test_people_on_two_servers_see_the_same_messages_in_the_same_order(cha
         await one.subscribe(room)
         await two.subscribe(room)
         sends = [client.say(room, f"{name} {n}") for n in range(50) for name, client in ((alice, one), (bob, two))]
-        answers = await asyncio.gather(*sends)
-        assert {answer["type"] for answer in answers} == {"ack"}
+        await asyncio.gather(*sends)
         await one.until(lambda client: len(client.texts(room)) == 100)
         await two.until(lambda client: len(client.texts(room)) == 100)
         assert one.texts(room) == two.texts(room)
@@ -195,10 +194,10 @@ async def test_who_writes_too_fast_is_told_when_to_go_on(chat: Chat):
     async with ChatClient(web.url, alice) as one, ChatClient(web.url, bob) as two:
         await one.subscribe(room)
         await two.subscribe(room)
-        answers = await asyncio.gather(*(one.say(room, f"{n}") for n in range(8)))
+        answers = await asyncio.gather(*(one.try_to_say(room, f"{n}") for n in range(8)))
         assert [answer["type"] for answer in answers] == ["ack"] * 5 + ["error"] * 3
         assert {(answer["code"], answer["retry_after"] >= 1) for answer in answers[5:]} == {("rate_limited", True)}
-        assert (await two.say(room, "not me"))["type"] == "ack"
+        await two.say(room, "not me")
     with pytest.raises(HTTPError) as refusal:
         await asyncio.to_thread(
             call, web.url, alice, "POST", f"/rooms/{room}/messages", {"id": str(uuid.uuid4()), "text": "me again"}

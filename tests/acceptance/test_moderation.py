@@ -4,7 +4,7 @@ standing still that no reader is."""
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from time import monotonic
@@ -15,11 +15,9 @@ import pytest
 from devstack import DevStack
 from messaging.visit import MAX_IN_FLIGHT
 from tests.acceptance.chat import Chat, call, create_room
-from tests.acceptance.client import ChatClient, Frame
+from tests.acceptance.client import ANSWERS, ChatClient, Frame
 from tests.acceptance.processes import wait_for
-from tests.acceptance.test_access import PROMISED, SLACK
-
-WATCHED = PROMISED + 1  # seconds after the answer
+from tests.acceptance.promise import PROMISED, SLACK
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ def meet(
     """Arranges meetings on two servers that run on; no poller, and no event consumer."""
     chat = Chat(chat_environment, tmp_path_factory.mktemp("moderation"))
     first, second = chat.web("web1"), chat.web("web2")
-    people = iter(chat.tokens(20).items())
+    people = iter(chat.tokens(24).items())
 
     def meet(act: Act) -> Meeting:
         (_, owner), (name, victim) = next(people), next(people)
@@ -77,25 +75,33 @@ def meet(
 
 
 @asynccontextmanager
-async def speaking(room: int, *clients: ChatClient, pace: float = 0.1) -> AsyncIterator[None]:
-    """Each of them speaks in the room every `pace` seconds until the block is left."""
+async def speaking(room: int, *clients: ChatClient, pace: float = 0.1) -> AsyncIterator[dict[str, float]]:
+    """Each of them speaks in the room every `pace` seconds until the block is left: the ids of what was said → when, in
+    monotonic seconds."""
+    said: dict[str, float] = {}
 
     async def speak(client: ChatClient) -> None:
         while True:
-            await client.send({"type": "send", "id": str(uuid.uuid4()), "room": room, "text": "hello"})
+            id = str(uuid.uuid4())
+            said[id] = monotonic()
+            await client.send({"type": "send", "id": id, "room": room, "text": "hello"})
             await asyncio.sleep(pace)
 
     tasks = [asyncio.create_task(speak(client)) for client in clients]
     try:
-        yield
+        yield said
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
 
 
-def moments(client: ChatClient, wanted: Callable[[Frame], bool]) -> list[float]:
-    return [at for frame, at in zip(client.frames, client.times, strict=True) if wanted(frame)]
+def heard(client: ChatClient, said: Mapping[str, float], *types: str, later: float = 0.0) -> list[Frame]:
+    """What a client was sent about things that were said later than that.
+
+    When a frame arrives is no measure: this process may have stood still before it read it.
+    """
+    return [frame for frame in client.of_type(*types) if said.get(frame.get("id", ""), 0.0) > later]
 
 
 def is_refused(client: ChatClient, code: str) -> bool:
@@ -109,27 +115,24 @@ async def test_without_a_poller_nothing_is_delivered_or_accepted_later(meet: Cal
     async with ChatClient(meeting.first, meeting.owner) as one, ChatClient(meeting.second, meeting.victim) as two:
         for client in (one, two):
             await client.subscribe(room)
-        async with speaking(room, one, two):
+        async with speaking(room, one, two) as said:
             await two.until(lambda client: len(client.of_type("message")) > 5)
             await asyncio.to_thread(meeting.act, act)
-            answered = monotonic()
-            await asyncio.sleep(WATCHED)
-            await two.until(lambda client: is_refused(client, act.refusal))
-            if act.removed is not None:
+            promised = monotonic() + PROMISED + SLACK
+            # The owner's server has them in the log, and the other one has dealt with what came meanwhile.
+            await one.until(lambda client: len(heard(client, said, "message", later=promised)) > 5)
+            await two.until(lambda client: len(heard(client, said, *ANSWERS, later=promised)) > 5)
+            if act.removed is None:
+                # Whoever is muted reads on.
+                await two.until(lambda client: heard(client, said, "message", later=promised))
+            else:
                 await two.until(lambda client: client.of_type("removed"))
-        accepted = moments(two, lambda frame: frame["type"] == "ack")[-1] - answered
-        refused = moments(two, lambda frame: frame.get("code") == act.refusal)[0] - answered
-        delivered = moments(two, lambda frame: frame["type"] == "message")[-1] - answered
-        print(
-            f"\n{name}, no poller: last accepted {accepted:+.3f} s, last delivered {delivered:+.3f} s after the answer"
-        )
-        assert max(accepted, refused) < PROMISED + SLACK
-        if act.removed is None:
-            # Whoever is muted reads on.
-            assert delivered > PROMISED
-        else:
-            assert delivered < PROMISED + SLACK
+        assert {frame.get("code") for frame in heard(two, said, *ANSWERS, later=promised)} == {act.refusal}
+        if act.removed is not None:
+            assert heard(two, said, "message", later=promised) == []
             assert two.of_type("removed") == [{"type": "removed", "room": room, "reason": act.removed}]
+        accepted = max(said[frame["id"]] for frame in heard(two, said, "ack")) - promised + PROMISED + SLACK
+        print(f"\n{name}, no poller: what was accepted last was said {accepted:+.3f} s after the answer")
 
 
 @pytest.mark.parametrize("name", ACTS)
@@ -143,21 +146,34 @@ async def test_while_kafka_stands_still_it_holds_all_the_same(
         try:
             await asyncio.to_thread(meeting.act, act)
             answered = monotonic()
+            promised = answered + PROMISED + SLACK
             # So slowly that not all places for messages under way are taken before the refusal.
-            async with speaking(meeting.room, two, pace=0.2):
+            async with speaking(meeting.room, two, pace=0.2) as said:
                 if act.removed is not None:
-                    await two.until(lambda client: client.of_type("removed"))
-                await two.until(lambda client: is_refused(client, act.refusal))
-                took = monotonic() - answered
+                    await two.until(lambda client: client.of_type("removed"), deadline=PROMISED + SLACK)
+                await two.until(lambda client: heard(client, said, *ANSWERS, later=promised))
         finally:
             await asyncio.to_thread(chat_stack.resume, "kafka")
-        print(f"\n{name}, Kafka standing still: in force {took:.3f} s after the answer")
-        assert took < PROMISED + SLACK
+        assert {frame.get("code") for frame in heard(two, said, *ANSWERS, later=promised)} == {act.refusal}
+        refused = min(said[frame["id"]] for frame in heard(two, said, "error") if frame["code"] == act.refusal)
+        print(f"\n{name}, Kafka standing still: in force {refused - answered:.3f} s after the answer")
 
 
 async def test_what_waits_for_its_turn_is_judged_when_it_comes(meet: Callable[[Act], Meeting], chat_stack: DevStack):
     """A right that was lost while Kafka kept what stands before is lost."""
-    meeting = meet(ACTS["mute"])
+    for _ in range(3):
+        answers = await answers_of_who_is_muted_while_waiting(meet(ACTS["mute"]), chat_stack)
+        if answers is not None:
+            break
+    else:
+        pytest.fail("Each time Kafka stood still for longer than a message waits for it, before the mute held.")
+    # Kafka may have stood still for longer than a message waits for it.
+    assert set(answers[:MAX_IN_FLIGHT]) <= {None, "unknown"}
+    assert answers[MAX_IN_FLIGHT:] == ["muted"] * 5
+
+
+async def answers_of_who_is_muted_while_waiting(meeting: Meeting, chat_stack: DevStack) -> list[str | None] | None:
+    """The error codes for more messages than have a place at a time; None when a place became free too early."""
     async with ChatClient(meeting.second, meeting.victim) as two:
         await two.subscribe(meeting.room)
         await asyncio.to_thread(chat_stack.pause, "kafka")
@@ -168,9 +184,8 @@ async def test_what_waits_for_its_turn_is_judged_when_it_comes(meet: Callable[[A
             await asyncio.to_thread(meeting.act, ACTS["mute"])
             async with ChatClient(meeting.second, meeting.victim) as again, speaking(meeting.room, again):
                 await again.until(lambda client: is_refused(client, "muted"))
+            if any(map(two.is_answered, ids)):
+                return None
         finally:
             await asyncio.to_thread(chat_stack.resume, "kafka")
-        answers = [(await two.answer(id)).get("code") for id in ids]
-        # Kafka may have stood still for longer than a message waits for it.
-        assert set(answers[:MAX_IN_FLIGHT]) <= {None, "unknown"}
-        assert answers[MAX_IN_FLIGHT:] == ["muted"] * 5
+        return [(await two.answer(id)).get("code") for id in ids]

@@ -78,10 +78,20 @@ class Chat:
     def wait_stored(self, room: int, texts: list[str]) -> None:
         wait_for(lambda: self.stored(room) == texts, f"room {room} holds {len(texts)} messages in order")
 
+    def wait_storing(self, room: int, count: int = 1) -> None:
+        """Storing goes on, and has come so far: servers wait only some seconds for it."""
+        wait_for(lambda: len(self.stored(room)) >= count, f"room {room} holds {count} messages")
+
     def close(self) -> None:
         """End in order what is left, so that lease and group are free at once for the next test."""
+        failures = []
         for process in self._processes:
-            process.stop()
+            try:
+                process.stop()
+            except AssertionError as failure:
+                failures.append(failure)
+        if failures:
+            raise ExceptionGroup("Processes did not stop", failures)
 
 
 def call(url: str, token: str, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:

@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 Frame = dict[str, Any]
 DEADLINE = 20.0  # seconds
-TICK = 0.05  # seconds that a wait counts at most from one look to the next
+TICK = 0.1  # seconds that a wait counts at most from one look to the next
 ANSWERS = ("ack", "error", "subscribed", "unsubscribed")
 
 

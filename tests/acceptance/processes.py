@@ -17,6 +17,7 @@ from devstack.servers import serve_command
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE = 60.0  # seconds
+STOPPED = 60.0  # seconds; a web process with people on it may take a third of them by design
 
 
 def wait_for(condition: Callable[[], object], what: str | Callable[[], str], *, deadline: float = DEADLINE) -> None:
@@ -70,7 +71,7 @@ class Process:
             return
         self._popen.terminate()
         try:
-            self._popen.wait(20)
+            self._popen.wait(STOPPED)
         except subprocess.TimeoutExpired:
             self.kill()
             raise AssertionError(f"{self.name} did not stop on SIGTERM; see {self.log}.") from None

@@ -20,6 +20,11 @@ def delete(client: ChatClient, room: int, message: str, **more: str) -> Any:
     return client.ask({"type": "delete", "room": room, "message": message, **more})
 
 
+def acknowledged(answer: Frame) -> Frame:
+    assert answer["type"] == "ack", answer
+    return answer
+
+
 def stream(client: ChatClient, room: int) -> list[Frame]:
     """What a client was shown of a room's log, in order."""
     return [frame for frame in client.of_type("message", *CHANGES) if frame["room"] == room]
@@ -41,12 +46,13 @@ async def test_all_see_edits_and_deletions_in_one_order_and_history_shows_the_fi
         clients = {alice: one, bob: two}
         said = {name: [(await client.say(room, f"{name} {n}"))["message"] for n in range(6)]
                 for name, client in clients.items()}  # fmt: skip
+        await asyncio.to_thread(chat.wait_storing, room, 12)
 
         async def change_all(name: str, client: ChatClient) -> None:
             for n, message in enumerate(said[name][:5]):
-                assert (await edit(client, room, message, f"{name} {n}, edited"))["type"] == "ack"
+                acknowledged(await edit(client, room, message, f"{name} {n}, edited"))
             for message in said[name][3:]:
-                assert (await delete(client, room, message))["type"] == "ack"
+                acknowledged(await delete(client, room, message))
 
         await asyncio.gather(*(change_all(*item) for item in clients.items()))
         last = await one.say(room, "the end")
@@ -79,11 +85,12 @@ async def test_only_authors_edit_and_only_authors_and_who_moderates_delete(chat:
         await member.subscribe(room)
         of_owner = (await owner.say(room, "the owner's"))["message"]
         of_member = (await member.say(room, "the member's"))["message"]
+        await asyncio.to_thread(chat.wait_storing, room, 2)
         assert (await edit(member, room, of_owner, "forged"))["code"] == "forbidden"
         assert (await edit(owner, room, of_member, "forged"))["code"] == "forbidden"
         assert (await delete(member, room, of_owner))["code"] == "forbidden"
         assert (await edit(owner, room, str(uuid.uuid4()), "x"))["code"] == "not_found"
-        assert (await delete(owner, room, of_member))["type"] == "ack"
+        acknowledged(await delete(owner, room, of_member))
         # The server that acknowledged it reads it a moment later.
         await member.until(lambda client: client.of_type("deleted"))
         assert (await edit(member, room, of_member, "once more"))["code"] == "not_found"
@@ -101,12 +108,13 @@ async def test_a_muted_person_may_delete_and_not_edit(chat: Chat):
     async with ChatClient(web.url, bob_token) as member:
         await member.subscribe(room)
         message = (await member.say(room, "rash"))["message"]
+    await asyncio.to_thread(chat.wait_storing, room)
     mute = """UPDATE rooms_membership SET muted_until = now() + interval '1 hour' FROM accounts_user u
               WHERE u.id = user_id AND username = %s AND room_id = %s RETURNING 1"""
     assert chat.query(mute, bob, room)
     async with ChatClient(web.url, bob_token) as member:
         assert (await edit(member, room, message, "still rash"))["code"] == "muted"
-        assert (await delete(member, room, message))["type"] == "ack"
+        acknowledged(await delete(member, room, message))
 
 
 async def test_a_repeat_is_seen_once_and_answered_with_the_first_cursor_by_who_has_read_it(chat: Chat):
@@ -118,15 +126,17 @@ async def test_a_repeat_is_seen_once_and_answered_with_the_first_cursor_by_who_h
     async with ChatClient(first.url, token) as one, ChatClient(second.url, token) as two:
         await one.subscribe(room)
         message = (await one.say(room, "one"))["message"]
+        await asyncio.to_thread(chat.wait_storing, room)
         again = {"id": str(uuid.uuid4())}
-        ack = await edit(two, room, message, "two", **again)
-        await edit(one, room, message, "three")
+        ack = acknowledged(await edit(two, room, message, "two", **again))
+        acknowledged(await edit(one, room, message, "three"))
         await one.until(lambda client: len(stream(client, room)) == 3)
-        assert (await edit(one, room, message, "two", **again))["cursor"] == ack["cursor"]
-        await asyncio.gather(delete(one, room, message), delete(two, room, message))
+        assert acknowledged(await edit(one, room, message, "two", **again))["cursor"] == ack["cursor"]
+        for answer in await asyncio.gather(delete(one, room, message), delete(two, room, message)):
+            acknowledged(answer)
         await one.until(lambda client: client.of_type("deleted"))
         first_cursor = one.of_type("deleted")[0]["cursor"]
-        assert (await delete(one, room, message))["cursor"] == first_cursor
+        assert acknowledged(await delete(one, room, message))["cursor"] == first_cursor
         await one.say(room, "the end")
         await one.until(lambda client: "the end" in client.texts(room))
         assert [(f["type"], f.get("text")) for f in stream(one, room)] == [
@@ -145,7 +155,7 @@ async def test_an_edit_is_refused_for_now_while_nothing_is_stored(chat: Chat):
         assert (answer["code"], answer["retry_after"] >= 1) == ("unavailable", True)
         chat.event_consumer()
         await asyncio.to_thread(chat.wait_stored, room, ["one"])
-        assert (await edit(client, room, message, "two"))["type"] == "ack"
+        acknowledged(await edit(client, room, message, "two"))
 
 
 async def test_changes_are_resumed_from_memory_on_another_server(chat: Chat):
@@ -160,6 +170,7 @@ async def test_changes_are_resumed_from_memory_on_another_server(chat: Chat):
             old = [(await one.say(room, f"old {n}"))["message"] for n in range(2)]
             await two.until(lambda client: len(client.texts(room)) == 2)
             seen = stream(two, room)[-1]["cursor"]
+        await asyncio.to_thread(chat.wait_storing, room, 2)
         await change_some(one, room, old)
         async with ChatClient(first.url, bob) as two:
             assert (await two.subscribe(room, after=seen))["recovered"] is True
@@ -179,9 +190,11 @@ async def test_changes_are_resumed_from_storage_with_what_was_said(chat: Chat):
         await one.subscribe(room)
         old = [(await one.say(room, f"old {n}"))["message"] for n in range(2)]
         seen = await one.say(room, "seen")
+        await asyncio.to_thread(chat.wait_storing, room, 3)
         await change_some(one, room, old)
         texts = long_texts()
         await say_all(one, room, texts)
+        await asyncio.to_thread(chat.wait_storing, room, 3 + 2 + len(texts))
         answer = await two.subscribe(room, after=seen["cursor"])
         assert answer["recovered"] is True
         assert await until_the_end(two, room, say=one) == [
@@ -192,11 +205,11 @@ async def test_changes_are_resumed_from_storage_with_what_was_said(chat: Chat):
 
 async def change_some(client: ChatClient, room: int, old: list[str]) -> None:
     """Two edits of the first old message and the deletion of the second, around a new one that is edited."""
-    await edit(client, room, old[0], "edited once")
+    acknowledged(await edit(client, room, old[0], "edited once"))
     new = (await client.say(room, "new"))["message"]
-    await delete(client, room, old[1])
-    await edit(client, room, new, "newer")
-    await edit(client, room, old[0], "edited twice")
+    acknowledged(await delete(client, room, old[1]))
+    acknowledged(await edit(client, room, new, "newer"))
+    acknowledged(await edit(client, room, old[0], "edited twice"))
     await client.say(room, "the end")
 
 

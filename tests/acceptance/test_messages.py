@@ -153,6 +153,7 @@ async def test_a_resend_is_answered_with_the_first_cursor_on_every_server_and_ov
         cursor = (await one.ask(message))["cursor"]
         assert (await one.ask(message))["type"] == "ack"
         assert (await asyncio.to_thread(post, alice, message))["id"] == id
+    await asyncio.to_thread(chat.wait_storing, room)
     async with ChatClient(first.url, alice) as one, ChatClient(second.url, alice) as here:
         assert [(await client.ask(again))["cursor"] for client in (one, here)] == [cursor] * 2
         assert (await asyncio.to_thread(post, alice, again))["cursor"] == cursor

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+from time import monotonic
 from typing import Any
 from uuid import uuid4
 
@@ -11,8 +12,8 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from tests.acceptance.chat import Chat, call, create_room
 from tests.acceptance.client import DEADLINE, ChatClient
-from tests.acceptance.processes import wait_for
-from tests.acceptance.test_access import PROMISED
+from tests.acceptance.promise import until_it_holds
+from tests.acceptance.test_blocks import missing
 
 
 async def test_a_resume_from_memory_brings_exactly_what_was_missed(chat: Chat):
@@ -45,6 +46,7 @@ async def test_a_resume_beyond_the_memory_of_the_server_is_filled_from_storage(c
         await one.subscribe(room)
         seen = await one.say(room, "seen")
         await say_all(one, room, texts)
+        await asyncio.to_thread(chat.wait_storing, room, 1 + len(texts))
         answer = await two.subscribe(room, after=seen["cursor"])
         assert answer["recovered"] is True
         await one.say(room, "live")
@@ -58,18 +60,28 @@ async def test_a_resume_beyond_the_memory_of_the_server_is_filled_from_storage(c
 
 async def test_who_is_blocked_while_a_resume_waits_for_storage_is_left_out_of_it(chat: Chat):
     web, events = chat.web(), chat.event_consumer()
-    (_, alice), (bob, bobs) = chat.tokens(2).items()
-    room = create_room(web.url, alice)
-    async with ChatClient(web.url, bobs) as talker, ChatClient(web.url, alice) as reader:
+    (_, alice), (bob, bobs), (_, carols) = chat.tokens(3).items()
+    room, elsewhere = create_room(web.url, alice), create_room(web.url, alice)
+    async with (
+        ChatClient(web.url, bobs) as talker, ChatClient(web.url, carols) as other,
+        ChatClient(web.url, alice) as reader, ChatClient(web.url, alice) as witness,
+    ):  # fmt: skip
+        for client in (talker, other, witness):
+            await client.subscribe(elsewhere)
         await talker.subscribe(room)
         seen = await talker.say(room, "seen")
-        await asyncio.to_thread(wait_for, lambda: "seen" in chat.stored(room), "storing goes on")
+        await asyncio.to_thread(chat.wait_storing, room)
         events.signal(signal.SIGSTOP)
         try:
             await say_all(talker, room, long_texts())
             resuming = asyncio.create_task(reader.subscribe(room, after=seen["cursor"]))
             await asyncio.to_thread(call, web.url, alice, "PUT", f"/me/blocks/{bob}")
-            await asyncio.sleep(PROMISED)
+            answered = monotonic()
+
+            async def is_blocked() -> bool:
+                return await missing(talker, other, elsewhere, witness) == [witness]
+
+            await until_it_holds(is_blocked, answered=answered)
         finally:
             events.signal(signal.SIGCONT)
         await resuming

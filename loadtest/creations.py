@@ -2,17 +2,23 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from itertools import count
+from itertools import count, islice, takewhile
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from loadtest.plan import Seat
+from loadtest.plan import Plan, Seat
 from loadtest.world import World
 
 PATIENCE = 10.0  # seconds for one answer
 SETTLE = 3.0  # seconds before the end in which no room is created, since the last one must still be shown to everybody
+
+
+def scheduled(plan: Plan) -> Iterator[int]:
+    """The numbers of all rooms that are created during the run, by whichever worker."""
+    numbers = count() if plan.creations else iter(())
+    return takewhile(lambda number: plan.created_at(number) < plan.end - SETTLE, numbers)
 
 
 class Creations:
@@ -21,7 +27,7 @@ class Creations:
     def __init__(self, world: World, seats: Sequence[Seat], *, worker: int, workers: int) -> None:
         self._world = world
         self._seats = seats
-        self._numbers = count(worker, workers)
+        self._numbers = islice(scheduled(world.plan), worker, None, workers)
         # Address of a room that was created here → the token of its owner.
         self._made: dict[str, str] = {}
 
@@ -30,8 +36,6 @@ class Creations:
         plan = self._world.plan
         async with asyncio.TaskGroup() as group:
             for number in self._numbers:
-                if plan.created_at(number) >= plan.end - SETTLE:
-                    break
                 await asyncio.sleep(plan.created_at(number) - self._world.now())
                 group.create_task(self._create(number))
 

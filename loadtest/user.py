@@ -51,6 +51,7 @@ class VirtualUser:
         self._has_left = False
         # It has its room on the present connection.
         self.is_live = False
+        self._follows = world.plan.follow and role is Role.TALKER
         self._followed = False
         self._rooms_shown: set[int] = set()
         self._begun = 0.0
@@ -82,8 +83,14 @@ class VirtualUser:
 
     @property
     def is_done(self) -> bool:
-        """Everything is answered, and has been seen as far as anybody has seen it."""
-        return self._role is Role.DEAF or (self.sends.is_done and self.receiver.is_level)
+        """It is back from the storm, everything is answered, and has been seen as far as anybody has seen it."""
+        has_all = self._role is Role.DEAF or (self.sends.is_done and self.receiver.is_level)
+        return self._cut_at is None and has_all
+
+    @property
+    def is_ready(self) -> bool:
+        """It has its room, and follows the list of rooms if it is to. One who comes and goes is not waited for."""
+        return self._role is Role.COMER or (self.is_live and (self._followed or not self._follows))
 
     def cut(self) -> None:
         """Lose the connection, as when a cable is pulled."""
@@ -196,7 +203,7 @@ class VirtualUser:
         self._backoff.welcome(asyncio.get_running_loop().time())
         # First the room, so that one's own words are seen in it.
         self._subscribe()
-        if self._world.plan.follow and self._role is Role.TALKER:
+        if self._follows:
             self._post({"type": "subscribe", "id": "list", "rooms": True})
         self.sends.opened()
 
@@ -250,6 +257,7 @@ class VirtualUser:
         number = self._world.plan.created_room(str(room["name"]))
         if number is not None and number not in self._rooms_shown:
             self._rooms_shown.add(number)
+            self._world.heard = self._heard
             self._world.outcome.shown[number] += 1
             self._world.outcome.creation.record(self._world.now() - self._world.plan.created_at(number))
 

@@ -9,7 +9,7 @@ from itertools import count
 from time import process_time
 from typing import Any
 
-from loadtest.creations import Creations
+from loadtest.creations import Creations, scheduled
 from loadtest.frames import FrameReader
 from loadtest.latencies import Latencies
 from loadtest.outcome import Outcome
@@ -88,7 +88,7 @@ class Worker:
                 for act in (self._join(), self._talk(), self._cut(), self._observe()):
                     acts.create_task(act)
                 if plan.creations:
-                    acts.create_task(creations.run())
+                    acts.create_task(self._create(creations))
             await self._drain()
             await self._leave()
             for helper in helpers:
@@ -115,11 +115,24 @@ class Worker:
             schedule.say_due(self._world.now())
 
     async def _cut(self) -> None:
-        """The storm."""
+        """The storm, which finds everybody there."""
         if self._share.plan.storm_at is not None:
             await self._until(self._share.plan.storm_at)
+            await self._until_ready()
             for user in self._users.values():
                 user.cut()
+
+    async def _create(self, creations: Creations) -> None:
+        """Who begins to follow later is not told of the rooms that were created before."""
+        await self._until(self._share.plan.created_at(0))
+        await self._until_ready()
+        await creations.run()
+
+    async def _until_ready(self) -> None:
+        """All have what they are to have, or the plan is over: who is late delays what follows, and is no fault."""
+        world = self._world
+        while not all(user.is_ready for user in self._users.values()) and world.now() < world.plan.end:  # noqa: ASYNC110
+            await asyncio.sleep(LOOK)
 
     async def _come_and_go(self, seat: Seat) -> None:
         plan, is_back = self._share.plan, False
@@ -156,8 +169,10 @@ class Worker:
             await asyncio.sleep(LOOK)
 
     def _has_all(self) -> bool:
+        outcome = self._world.outcome
         is_done = all(user.is_done for user in self._users.values())
-        return is_done and all(log.is_complete for log in self._world.logs.values())
+        is_shown = all(outcome.shown[number] >= outcome.followers for number in scheduled(self._share.plan))
+        return is_done and is_shown and all(log.is_complete for log in self._world.logs.values())
 
     def _is_quiet(self) -> bool:
         world = self._world

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from loadtest import PROFILES, Limits, Outcome, Plan, violations, weaknesses
+from loadtest.creations import scheduled
 from loadtest.crowd import deal_rates, deal_rooms
 from loadtest.deliveries import Deliveries
 from loadtest.latencies import TICK, Latencies
@@ -171,6 +172,12 @@ def test_created_rooms_are_told_from_others():
     assert [plan.created_room(plan.created_name(number)) for number in (0, 17)] == [0, 17]
     assert plan.created_room("r2 created 3") is None and plan.created_room("General") is None
     assert plan.created_at(4) == plan.steady_from + 2
+
+
+def test_rooms_are_created_until_shortly_before_the_end():
+    plan = make_plan(seconds=7, creations=1, follow=True)
+    assert list(scheduled(plan)) == [0, 1, 2, 3]
+    assert list(scheduled(make_plan(seconds=7))) == []
 
 
 def test_created_rooms_that_a_follower_is_not_shown_are_missed():

@@ -14,11 +14,15 @@ from tests.acceptance.chat import Chat, create_room
 from tests.acceptance.client import ChatClient
 from tests.acceptance.processes import Web
 
+# 200 people enter two servers, and the first one takes its time to stop.
+pytestmark = pytest.mark.timeout(300)
+
 PEOPLE = 200
 AT_ONCE = 25
 # Each says the next thing when the last is acknowledged: three are enough for frames under way at any moment, and few
 # enough for 200 clients in one process, which must say goodbye within the second that daphne gives them.
 TALKERS = 3
+DRAINED = 60.0  # seconds: three times what a server that stops waits for at most
 
 
 class Person:
@@ -31,7 +35,7 @@ class Person:
         self.left_at = 0.0  # monotonic seconds
 
     async def enter(self) -> None:
-        await self.here.__aenter__()
+        await self.here.enter()
         await self.here.subscribe(self.room)
 
     async def talk(self) -> None:
@@ -47,10 +51,10 @@ class Person:
 
     async def move(self) -> None:
         """Stay to the end, then resume elsewhere."""
-        await self.here.closed()
+        await self.here.closed(deadline=DRAINED)
         await self.here.__aexit__()
         self.left_at = time.monotonic()
-        await self.there.__aenter__()
+        await self.there.enter()
         cursor = [frame["cursor"] for frame in self.here.of_type("subscribed", "message", "notice")][-1]
         assert (await self.there.subscribe(self.room, after=cursor))["recovered"]
 
@@ -70,8 +74,8 @@ async def test_people_of_a_server_that_stops_go_on_elsewhere_without_an_error_or
     async with ChatClient(staying.url, tokens[0]) as witness:
         await witness.subscribe(room)
         work = [asyncio.create_task(person.talk()) for person in people[:TALKERS]]
-        work += [asyncio.create_task(person.move()) for person in people]
         await witness.until(lambda c: len(c.texts(room)) > 20 * TALKERS)
+        work += [asyncio.create_task(person.move()) for person in people]
         started = time.monotonic()
         stopping.signal(signal.SIGTERM)
         await asyncio.gather(*work)

@@ -9,6 +9,9 @@ from chatclient import Backoff, ChatClient, Frame, Lost, Refused
 from tests.acceptance.chat import Chat, create_room
 from tests.acceptance.processes import free_port
 
+# Two servers start, and the client may take more than a minute for its drops.
+pytestmark = pytest.mark.timeout(300)
+
 DROPS = 50
 PAUSE = 0.005  # seconds between two messages: 200 a second
 AT_ONCE = 50  # more would be under way on a machine that is busy with other tests

@@ -33,7 +33,7 @@ async def test_a_log_created_anew_under_running_servers_closes_sockets_and_begin
     async with ChatClient(web.url, token) as client:
         await client.subscribe(room)
         await asyncio.to_thread(create_anew, chat)
-        assert await client.closed() == 4012
+        assert await client.closed(deadline=60) == 4012
     await asyncio.to_thread(wait_for, storing.has_ended, "the event consumer ends, for its supervisor to start anew")
     assert "created anew" in storing.output()
     storing.start()

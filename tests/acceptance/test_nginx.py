@@ -33,7 +33,7 @@ def nginx(folder: Path, *web_ports: int, connections: int | None = None) -> Iter
         limit_connections(folder, connections)
     process = Process(*command, name="nginx", environment={}, folder=folder).start()
     try:
-        wait_for(lambda: answers(port), lambda: f"nginx serves; its log: {process.output()}", deadline=10)
+        wait_for(lambda: answers(port), lambda: f"nginx serves; its log: {process.output()}")
         yield f"http://127.0.0.1:{port}"
     finally:
         process.stop()

@@ -52,6 +52,12 @@ async def _redis() -> AsyncIterator[redis.asyncio.Redis]:
         await client.aclose()
 
 
+async def milliseconds(client: redis.asyncio.Redis) -> float:
+    """What Redis' clock says."""
+    seconds, microseconds = await client.time()
+    return float(seconds * 1000 + microseconds / 1000)
+
+
 async def enter(presence: Presence, room: int, user: str, session: str) -> bool:
     """Whether it is told by name that the person came."""
     return (await presence.apply([Step(Kind.ENTER, room, user, session)])).moved == [True]
@@ -82,7 +88,7 @@ async def sweep(presence: Presence, *rooms: int) -> list[str]:
 async def settle(presence: Presence, room: int) -> list[People]:
     """What is told of the room until there is nothing more to tell."""
     told: list[People] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             known, again = await presence.tell([room])
             told += known.values()
@@ -146,16 +152,14 @@ async def test_a_lost_connection_that_comes_back_never_left(presence: Presence, 
 async def test_a_lost_connection_leaves_when_its_time_is_over(presence: Presence, room: int) -> None:
     """By Redis' clock, and once."""
     await enter(presence, room, "alice", "s1")
-    await lose(presence, room, "alice", "s1", 0.2)
+    await lose(presence, room, "alice", "s1", 20)
+    async with _redis() as client:
+        end = await client.zscore(keys_of(room)[0], member_of("alice", "s1"))
+        assert 0 < end - await milliseconds(client) <= 20_000 < presence_module.LEASE
     assert await sweep(presence, room) == []
     assert await presence.people(room) == (1, ["alice"])
-    started, gone = monotonic(), []
-    async with asyncio.timeout(10):
-        while not gone:
-            gone = await sweep(presence, room)
-    assert gone == ["alice"]
-    # Redis' clock counts whole milliseconds, and the lease was older than `started`.
-    assert monotonic() - started > 0.1
+    await end_lease(room, "alice", "s1")
+    assert await sweep(presence, room) == ["alice"]
     assert await sweep(presence, room) == []
 
 
@@ -250,24 +254,43 @@ async def test_while_servers_bring_back_their_leases_nobody_comes_or_goes_by_nam
 
 
 async def test_leases_that_ended_while_redis_was_away_are_nobodys_going(
-    presence: Presence, room: int, quiet: None, monkeypatch: pytest.MonkeyPatch
+    room: int, quiet: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a long outage each server renews before anybody sweeps."""
-    monkeypatch.setattr(presence_module, "LONG_OUTAGE", 0.0)
-    await enter(presence, room, "alice", "s1")
-    await end_lease(room, "alice", "s1")
-    async with _redis() as client:
-        monkeypatch.setattr(redis_calls, "DEADLINE", 0.1)
-        await client.client_pause(300)
-        with pytest.raises(RedisUnavailable):
-            await presence.sweep()
-        monkeypatch.undo()
+    options = {**settings.REDIS_OPTIONS, "client_name": "held-up"}
+    async with Presence(settings.REDIS_URL, **options) as presence, _redis() as client:
+        await enter(presence, room, "alice", "s1")
+        await end_lease(room, "alice", "s1")
+        async with paused(client):
+            with monkeypatch.context() as patch, pytest.raises(RedisUnavailable):
+                patch.setattr(redis_calls, "DEADLINE", 0.1)
+                patch.setattr(presence_module, "LONG_OUTAGE", 0.0)
+                await presence.sweep()
+            # A sweep that Redis still holds would be done after the pause.
+            await until_gone(client, "held-up")
         assert await sweep(presence, room) == []
         assert presence.must_renew
         await renew(presence, [(room, "alice", "s1")])
         await client.delete("presence:quiet")
         assert await sweep(presence, room) == []
         assert await leave(presence, room, "alice", "s1") is True
+
+
+@asynccontextmanager
+async def paused(client: redis.asyncio.Redis) -> AsyncIterator[None]:
+    """Redis answers no script meanwhile."""
+    await client.client_pause(60_000, all=False)
+    try:
+        yield
+    finally:
+        await client.client_unpause()
+
+
+async def until_gone(client: redis.asyncio.Redis, name: str) -> None:
+    """Until Redis knows no connection of this name any more."""
+    async with asyncio.timeout(30):
+        while name in {known["name"] for known in await client.client_list()}:  # noqa: ASYNC110 (Redis tells nobody)
+            await asyncio.sleep(0.01)
 
 
 async def test_a_crowd_is_told_by_its_number_once_in_a_while(presence: Presence, room: int) -> None:
@@ -279,7 +302,10 @@ async def test_a_crowd_is_told_by_its_number_once_in_a_while(presence: Presence,
         answers = await asyncio.gather(*(server.tell([room]) for server in (presence, other) * 5))
         assert [known for known, _ in answers if known] == [{room: People(101, None)}]
         assert await enter(other, room, "late", "s1") is False
-        assert await other.tell([room]) == ({}, {room})
+        async with _redis() as client:
+            await client.hset(f"presence:{room}:told", "at", await milliseconds(client) + 3_600_000)
+            assert await other.tell([room]) == ({}, {room})
+            await client.hset(f"presence:{room}:told", "at", 1)
         assert await settle(presence, room) == [People(102, None)]
 
 
@@ -358,7 +384,7 @@ async def test_without_redis_each_call_says_so_in_time() -> None:
         ):
             with pytest.raises(RedisUnavailable, match="Redis: ConnectionError"):
                 await call
-        assert monotonic() - started < 2
+        assert monotonic() - started < 7 * redis_calls.DEADLINE
 
 
 async def test_a_redis_that_hangs_costs_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -374,9 +400,10 @@ async def test_a_redis_that_hangs_costs_a_deadline(monkeypatch: pytest.MonkeyPat
     port = server.sockets[0].getsockname()[1]
     async with server, Presence(f"redis://127.0.0.1:{port}/0", socket_timeout=30) as presence:
         started = monotonic()
+        # The socket's own time-out comes later.
         with pytest.raises(RedisUnavailable, match=r"no answer in 0\.2 s"):
             await enter(presence, 1, "alice", "s1")
-        assert monotonic() - started < 1
+        assert monotonic() - started < 20
         done.set()
 
 

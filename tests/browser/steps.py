@@ -1,9 +1,12 @@
 """What people do on the page, and what they expect to see."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from uuid import uuid4
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Error, Page, expect
+
+from tests.acceptance.processes import wait_for
 
 SignUp = Callable[[str], Page]
 
@@ -31,3 +34,17 @@ def say(page: Page, text: str) -> None:
 
 def expect_bubbles(page: Page, texts: list[str]) -> None:
     expect(page.locator(".message .bubble")).to_have_text(texts)
+
+
+def reconnect(page: Page) -> None:
+    """Let the page try now until it is connected: its own next try may be half a minute away."""
+    button = page.get_by_role("button", name="Try now")
+
+    def is_connected() -> bool:
+        # It may try by itself in the same moment.
+        with suppress(Error):
+            if button.is_visible():
+                button.click(timeout=500)
+        return page.locator("body").get_attribute("data-connection") == "connected"
+
+    wait_for(is_connected, "the connection")

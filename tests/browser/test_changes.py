@@ -50,6 +50,7 @@ def test_an_edit_can_be_made_with_the_keyboard_alone_and_the_draft_comes_back(si
     expect(page.locator(".message time")).to_have_count(2)
     box = page.get_by_label("Message", exact=True)
     box.fill("a draft")
+    expect(page.locator(".more").last).to_have_attribute("tabindex", "0")
     page.locator("#timeline").focus()
     for key in ("Tab", "ArrowUp", "Enter", "Tab", "Enter"):
         page.keyboard.press(key)

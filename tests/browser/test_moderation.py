@@ -2,7 +2,7 @@
 
 from playwright.sync_api import Page, expect
 
-from tests.acceptance.test_access import PROMISED
+from tests.acceptance.processes import wait_for
 from tests.browser.steps import SignUp, create_room, enter, expect_bubbles, say
 
 
@@ -25,16 +25,49 @@ def act(page: Page, person: str, action: str, *, confirm: str | None = None) -> 
 def report(page: Page, message: str, reason: str) -> None:
     """Report a message that was said just now: the rooms' moderators read what is stored, which may be a moment
     behind."""
-    told = page.get_by_text("The message was reported.")
-    for _ in range(10):
+
+    def is_taken() -> bool:
         page.get_by_role("button", name=f"Actions for “{message}").click()
         page.get_by_role("button", name="Report").click()
         page.get_by_label("Reason").fill(reason)
-        page.locator("#confirm-dialog").get_by_role("button", name="Report").click()
-        page.wait_for_timeout(500)
-        if told.count():
-            break
-    expect(told).to_be_visible()
+        with page.expect_response("**/report") as answer:
+            page.locator("#confirm-dialog").get_by_role("button", name="Report").click()
+        return answer.value.ok
+
+    wait_for(is_taken, "the report is taken")
+    expect(page.get_by_text("The message was reported.")).to_be_visible()
+
+
+def said_until_refused(page: Page, text: str) -> list[str]:
+    """Say something again and again until it is refused; all that was said."""
+    said: list[str] = []
+
+    def is_refused() -> int:
+        said.append(f"{text} {len(said):03}")
+        say(page, said[-1])
+        expect(page.locator(".message:has(time), .message.failed", has_text=said[-1])).to_have_count(1)
+        return page.locator(".message.failed").count()
+
+    wait_for(is_refused, "a refusal")
+    return said
+
+
+def said_until_hidden(page: Page, other: Page) -> list[str]:
+    """Let two speak in turn until the page shows its owner's message without the other's before it; all that was
+    said."""
+    said: list[str] = []
+
+    def is_hidden() -> bool:
+        number = f"{len(said) // 2:03}"
+        for speaker, text in ((other, f"hidden {number}"), (page, f"mark {number}")):
+            said.append(text)
+            say(speaker, text)
+            # Only what has come from the log has a time, and it comes in the log's order.
+            expect(speaker.locator(".message:has(time)", has_text=text)).to_have_count(1)
+        return page.locator(".message", has_text=f"hidden {number}").count() == 0
+
+    wait_for(is_hidden, "what is said is hidden")
+    return said
 
 
 def marks(page: Page, person: str) -> object:
@@ -58,8 +91,7 @@ def test_an_owner_gives_a_role_mutes_bans_and_lifts(sign_up: SignUp):
     expect(marks(alice, name)).to_have_text("")
     act(alice, name, "Mute for an hour")
     expect(marks(alice, name)).to_contain_text("muted until")
-    alice.wait_for_timeout(PROMISED * 1000)
-    say(bob, "still here?")
+    said = said_until_refused(bob, "still here?")
     expect(bob.locator(".message.failed")).to_contain_text("You are muted in this room.")
     act(alice, name, "Unmute")
     expect(marks(alice, name)).to_have_text("")
@@ -72,7 +104,7 @@ def test_an_owner_gives_a_role_mutes_bans_and_lifts(sign_up: SignUp):
     alice.get_by_role("button", name=f"Lift the ban of {name}").click()
     expect(alice.locator("#panel-bans .member")).to_have_count(0)
     bob.reload()
-    expect_bubbles(bob, ["hello", "still here?"])
+    expect_bubbles(bob, ["hello", *said])
 
 
 def test_a_room_is_handed_over_left_and_deleted(sign_up: SignUp):
@@ -113,14 +145,13 @@ def test_two_people_talk_in_a_direct_room_until_one_blocks_the_other(sign_up: Si
     alice.get_by_role("button", name="Block the sender").click()
     alice.locator("#confirm-dialog").get_by_role("button", name="Block").click()
     expect_bubbles(alice, ["just you"])
-    alice.wait_for_timeout(PROMISED * 1000)
-    say(bob, "hidden")
-    expect_bubbles(bob, ["just you", "rude", "hidden"])
+    said = said_until_hidden(alice, bob)
+    expect_bubbles(bob, ["just you", "rude", *said])
     open_panel(alice)
     expect(marks(alice, name)).to_have_text("blocked")
-    expect_bubbles(alice, ["just you"])
+    expect(alice.locator(".message", has_text=said[-2])).to_have_count(0)
     act(alice, name, "Unblock")
-    expect_bubbles(alice, ["just you", "rude", "hidden"])
+    expect_bubbles(alice, ["just you", "rude", *said])
 
 
 def test_those_who_lead_a_room_see_reports_and_add_people(sign_up: SignUp):

@@ -2,6 +2,7 @@ from uuid import uuid4
 
 from playwright.sync_api import expect
 
+from tests.acceptance.processes import wait_for
 from tests.browser.steps import SignUp, create_room, enter, say
 
 
@@ -14,14 +15,17 @@ def test_a_message_is_found_and_opened_where_it_was_said(sign_up: SignUp):
     expect(alice.locator(".message.pending")).to_have_count(0)
     field = bob.get_by_label("Search rooms and messages")
     found = bob.locator("#found-messages button")
-    # Storing may be a moment behind; asking again is what a person would do.
-    for _ in range(20):
+
+    def is_found() -> int:
         field.fill("")
-        field.fill(needle.upper())
-        bob.wait_for_timeout(600)  # it is asked when nothing was typed for a while
+        # It is asked when nothing was typed for a while.
+        with bob.expect_response("**/search?*"):
+            field.fill(needle.upper())
         expect(bob.locator("#found-status")).not_to_have_text("Searching …")
-        if found.count():
-            break
+        return found.count()
+
+    # Storing may be a moment behind; asking again is what a person would do.
+    wait_for(is_found, "the stored message")
     expect(found).to_have_count(1)
     expect(found).to_contain_text(f"the <b>{needle}</b> 東京タワー")
     expect(found.locator("mark")).to_have_text(needle)
@@ -41,11 +45,12 @@ def test_a_message_is_found_and_opened_where_it_was_said(sign_up: SignUp):
     # By scrolling, too.
     found.click()
     expect(target).to_be_in_viewport()
-    for _ in range(20):
+
+    def is_at_the_end() -> int:
         bob.locator("#timeline").evaluate("box => { box.scrollTop = box.scrollHeight }")
-        if bob.locator(".message", has_text="live again").count():
-            break
-        bob.wait_for_timeout(200)
+        return bob.locator(".message", has_text="live again").count()
+
+    wait_for(is_at_the_end, "the newest message")
     say(alice, "and live")
     expect(bob.locator(".message .bubble").last).to_have_text("and live")
     field.fill("nobodysaidthis")

@@ -1,7 +1,7 @@
 import json
 from typing import Any
 
-from playwright.sync_api import Page, WebSocketRoute
+from playwright.sync_api import Page, WebSocketRoute, expect
 
 Frame = dict[str, Any]
 
@@ -23,10 +23,12 @@ class Wire:
         self._socket: WebSocketRoute | None = None
         page.route_web_socket("**/ws", self._connect)
         page.reload()
+        expect(page.locator("body")).to_have_attribute("data-connection", "connected")
 
     def cut(self, code: int = 4010) -> None:
         assert self._socket is not None
-        self._socket.close(code=code)
+        socket, self._socket = self._socket, None
+        socket.close(code=code)
 
     def _connect(self, socket: WebSocketRoute) -> None:
         if self.down:
@@ -45,6 +47,8 @@ class Wire:
             server.send(json.dumps(frame))
 
     def _from_server(self, received: Frame | list[Frame], socket: WebSocketRoute) -> None:
+        if socket is not self._socket:
+            return  # it was cut meanwhile
         frames = received if isinstance(received, list) else [received]
         if self.drop_next_ack and any(frame["type"] == "ack" for frame in frames):
             self.drop_next_ack = False

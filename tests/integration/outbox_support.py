@@ -70,13 +70,27 @@ def record(thing: Thing, *, text: str = "", topic: Topic = Topic.MESSAGE_CREATED
 
 def commit_events(count: int, *, things: int = 1) -> list[OutboxEvent]:
     """Commit `count` events of each of some new things, each in a transaction of its own."""
-    made = [Thing.objects.create() for _ in range(things)]
+    made = make_things(things)
     events = []
     for _ in range(count):
         for thing in made:
             with transaction.atomic(durable=True):
                 events.append(record(thing))
     return events
+
+
+def commit_rounds(count: int, *, things: int) -> list[OutboxEvent]:
+    """The same, the first events of all things in one transaction, then their second ones, and so on."""
+    made = make_things(things)
+    events = []
+    for _ in range(count):
+        with transaction.atomic(durable=True):
+            events += [record(thing) for thing in made]
+    return events
+
+
+def make_things(count: int) -> list[Thing]:
+    return Thing.objects.bulk_create(Thing() for _ in range(count))
 
 
 class Flow:
@@ -171,8 +185,10 @@ class Reader:
 
     def read_all(self, ids: set[UUID]) -> None:
         """Read until every one of the ids was there."""
-        end = monotonic() + PATIENCE
+        known, end = 0, 0.0
         while missing := {str(id) for id in ids} - {envelope.id for envelope, _ in self.records}:
+            if len(self.records) > known or not end:
+                known, end = len(self.records), monotonic() + PATIENCE
             assert monotonic() < end, f"{len(missing)} of {len(ids)} events are not in Kafka."
             self.read(0.1)
 
@@ -237,8 +253,13 @@ def make_poller(
     )
 
 
-def make_publisher(**config: object) -> Publisher:
-    return Publisher(settings.KAFKA_BOOTSTRAP_SERVERS, timeout=2.0, config=config)
+def make_publisher(*, timeout: float = 2.0, **config: object) -> Publisher:
+    return Publisher(settings.KAFKA_BOOTSTRAP_SERVERS, timeout=timeout, config=config)
+
+
+def make_patient_poller(**more: Any) -> OutboxPoller:
+    """One that sends nothing twice because the machine is slow."""
+    return make_poller(life=2 * PATIENCE, publisher=make_publisher(timeout=PATIENCE), **more)
 
 
 @contextmanager
@@ -276,3 +297,4 @@ def topic_limit(topic: Topic, max_bytes: int) -> Iterator[None]:
         yield
     finally:
         alter(AlterConfigOpType.DELETE)
+        wait_for(lambda: not in_force(), "the end of the topic's limit")

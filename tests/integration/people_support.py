@@ -40,7 +40,7 @@ def at_once(calls: Iterable[Callable[[], Any]]) -> list[Any]:
 
     def run(call: Callable[[], Any]) -> Any:
         try:
-            barrier.wait(10)
+            barrier.wait(60)
             return call()
         except ChatError as error:
             return error

@@ -23,8 +23,9 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
-def _nobody_else() -> Iterator[None]:
-    """No other test's processes, and no shared look."""
+def _nobody_else(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No other test's processes, no shared look, and time enough for a busy Kafka."""
+    monkeypatch.setattr(figures, "TIMEOUT", 30.0)
     with redis.Redis.from_url(settings.REDIS_URL) as client:
         for key in client.scan_iter("live:*"):
             client.delete(key)

@@ -23,6 +23,8 @@ from tests.integration.outbox_support import (
     all_sent,
     assert_whole,
     commit_events,
+    commit_rounds,
+    connect,
     make_poller,
     make_publisher,
     make_redis,
@@ -142,9 +144,10 @@ def test_who_decided_is_written_down(client: Client, things: None) -> None:
 
 
 def waits_for_a_lock() -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
-        return cursor.rowcount > 0
+    # Within a transaction the activity stays as it was seen first.
+    with connect() as outside:
+        waiting = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        return outside.execute(waiting).rowcount > 0
 
 
 def test_of_two_who_decide_at_once_the_second_finds_nothing_left(client: Client, things: None) -> None:
@@ -209,7 +212,7 @@ def test_no_list_asks_which_types_there_are(client: Client) -> None:
 
 def test_more_rows_than_a_form_may_have_fields_are_decided_at_once(client: Client, things: None) -> None:
     """After a limit that was wrong for a while."""
-    commit_events(1, things=1_200)
+    commit_rounds(1, things=1_200)
     OutboxEvent.objects.update(dead_at=timezone.now())
     some = OutboxEvent.objects.all()[:100]
     asked = decide(client, "discard", *some, state="dead", select_across="1")

@@ -70,20 +70,23 @@ def test_an_aggregate_that_is_gone_is_refused(thing: Thing) -> None:
 
 
 def test_versions_are_dense_and_in_commit_order_under_concurrency(thing: Thing) -> None:
-    """Eight writers of one aggregate: no version twice, none left out, and the events in the order of the versions."""
+    """Six writers of one aggregate: no version twice, none left out, and the events in the order of the versions."""
 
     def write(_: int) -> None:
         try:
             for _ in range(25):
-                with transaction.atomic(durable=True):
+                with transaction.atomic(durable=True), connection.cursor() as cursor:
+                    # The others may hold a slow machine's row for long.
+                    cursor.execute("SET LOCAL lock_timeout = 0")
                     record(Thing(pk=thing.pk))
         finally:
             connection.close()
 
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(write, range(8)))
+    # The pool of connections has eight, of which this thread has one.
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(write, range(6)))
     versions = list(OutboxEvent.objects.order_by("created_at").values_list("version", flat=True))
-    assert versions == list(range(1, 201))
+    assert versions == list(range(1, 151))
 
 
 def test_the_commit_calls_the_poller_and_the_rollback_does_not(thing: Thing) -> None:

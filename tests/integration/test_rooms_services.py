@@ -170,10 +170,10 @@ def test_many_joins_at_once_make_one_membership(alice: User, bob: User) -> None:
 def test_many_people_join_at_once(alice: User) -> None:
     """Versions of the room are dense whatever the order."""
     room = make_room(alice)
-    people = [make_person(f"p{number}") for number in range(8)]
-    assert at_once(partial(services.join_room, room_id=room.pk, user=person) for person in people) == [True] * 8
-    assert [version for version, *_ in events_of(room)] == list(range(1, 10))
-    assert room.memberships.count() == 9
+    people = [make_person(f"p{number}") for number in range(6)]
+    assert at_once(partial(services.join_room, room_id=room.pk, user=person) for person in people) == [True] * 6
+    assert [version for version, *_ in events_of(room)] == list(range(1, 8))
+    assert room.memberships.count() == 7
 
 
 @pytest.mark.parametrize("_", range(5))

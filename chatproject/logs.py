@@ -10,7 +10,8 @@ INTERVAL = 10.0  # seconds
 class Seldom(logging.Filter):
     """Lets one record of each message format through in `INTERVAL` seconds; the next one says how many were left out.
 
-    Of Django's records about answers only those about 503 are held back: any other one is a mistake of ours.
+    Of records about answers, which have a `status_code`, only those about 503 are held back: any other is a mistake of
+    ours.
     """
 
     def __init__(self) -> None:
@@ -21,7 +22,7 @@ class Seldom(logging.Filter):
         self._passed: dict[str, tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if getattr(record, "status_code", 503) != 503:
+        if hasattr(record, "status_code") and record.status_code != 503:
             return True
         kind, now = str(record.msg), monotonic()
         with self._lock:

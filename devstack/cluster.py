@@ -51,10 +51,12 @@ class KafkaCluster(DevStack):
         error: object = None
         while monotonic() < end:
             try:
-                error = admin.elect_leaders(ElectionType.PREFERRED, [wanted]).result(PATIENCE)[wanted]
-            except KafkaException as refusal:
-                error = refusal.args[0]
-            if error is None or (isinstance(error, KafkaError) and error.code() == KafkaError.ELECTION_NOT_NEEDED):
+                left = max(0.1, end - monotonic())
+                error = admin.elect_leaders(ElectionType.PREFERRED, [wanted]).result(left)[wanted]
+            except (KafkaException, TimeoutError) as refusal:
+                error = refusal
+            reason = error.args[0] if isinstance(error, KafkaException) else error
+            if reason is None or (isinstance(reason, KafkaError) and reason.code() == KafkaError.ELECTION_NOT_NEEDED):
                 return
             sleep(0.2)
         raise StackError(f"The leader of {topic} [{partition}] did not change: {error}")

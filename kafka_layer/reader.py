@@ -76,6 +76,7 @@ class Reader:
         # Partition -> the last offset read, and how many looks before the latest one have found that the log has more.
         self._behind: dict[Partition, tuple[int, int]] = {}
         self._grace = 1  # looks that a consumer may stand still for
+        self._deaf: set[Partition] = set()  # for whose sake the consumer was replaced, and of which nothing has come
         self._has_emptied = False  # since that look: all that the client had fetched was taken in
         self._swept_at = 0.0
         self._thread = Thread(target=self._run, name="kafka-layer-reader", daemon=True)
@@ -168,8 +169,9 @@ class Reader:
     def _take_in(self, consumer: Consumer, messages: list[Message]) -> None:
         records = [message for message in messages if message.error() is None]
         self._fanout.take_in(records)
-        if records:
+        if self._deaf and not self._deaf.isdisjoint(position_of(record)[:2] for record in records):
             self._grace = 1
+            self._deaf.clear()
         self._look_for_ends(consumer, records)
         for message in messages:
             error = message.error()
@@ -227,7 +229,7 @@ class Reader:
     def _is_deaf(self) -> bool:
         """Whether a partition stands where it stood at the look before, and both times the log had more. Not while
         there is so much of other partitions to take in that its own records may still wait behind them. A new consumer
-        has twice as long, until one brings something: where Kafka answers slowly, none would get to its first record.
+        has twice as long, until one brings something of it: where Kafka answers slowly, none would get that far.
         """
         ends = self._ends.look() if self._ends is not None else {}
         behind: dict[Partition, tuple[int, int]] = {}
@@ -241,6 +243,7 @@ class Reader:
         if ends:
             self._behind, self._has_emptied = {} if deaf else behind, False
         if deaf:
+            self._deaf.update(deaf)
             self._grace = min(2 * self._grace, MAX_GRACE)
         for topic, number in deaf:
             self._counters.add_loss("reader_restarts", f"{topic} [{number}] has more, and nothing of it comes")

@@ -33,10 +33,11 @@ class Outcome:
     unacknowledged: set[Key] = field(default_factory=set)
     # Room of the plan → what is known of it.
     rooms: dict[int, RoomRecord] = field(default_factory=dict)
-    # Rooms that were created during the run → followers that were shown it; and how many followers there were.
+    # Rooms that were created during the run; how many were shown each, of those who followed the list before it was to
+    # be created; and when each follower began to, in seconds of the plan.
     created: set[int] = field(default_factory=set)
     shown: Counter[int] = field(default_factory=Counter)
-    followers: int = 0
+    followed: list[float] = field(default_factory=list)
     # Frames that are not checked, by type: joined, left, presence, unread …
     others: Counter[str] = field(default_factory=Counter)
     # What was mended and violates nothing: lost connections, and sends refused for reasons that passed; close codes of
@@ -71,6 +72,7 @@ class Outcome:
         self.busiest = max(self.busiest, other.busiest)
         self.unacknowledged |= other.unacknowledged
         self.created |= other.created
+        self.followed += other.followed
         for room, record in other.rooms.items():
             self.out_of_order += self.rooms.setdefault(room, RoomRecord()).add(record)
         for name in (f.name for f in fields(self)):
@@ -80,6 +82,14 @@ class Outcome:
             elif isinstance(mine, Counter) or type(mine) is int:
                 setattr(self, name, mine + others)
 
+    @property
+    def followers(self) -> int:
+        return len(self.followed)
+
+    def unshown(self, plan: Plan, number: int) -> int:
+        """Those who were not shown a created room, of all who followed the list before it was to be created."""
+        return sum(at < plan.created_at(number) for at in self.followed) - self.shown[number]
+
     def judge(self, plan: Plan) -> None:
         """Find what is missing or stands in a wrong order; call it once, when everything has been added. A receipt is
         lost of a message that the server acknowledged."""
@@ -87,4 +97,4 @@ class Outcome:
             found = missing(plan, record)
             self.lost += sum(count for key, count in found.items() if key not in self.unacknowledged)
             self.out_of_order += disordered(record)
-        self.rooms_lost = sum(self.followers - self.shown[number] for number in self.created)
+        self.rooms_lost = sum(self.unshown(plan, number) for number in self.created)

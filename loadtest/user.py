@@ -51,8 +51,8 @@ class VirtualUser:
         self._has_left = False
         # It has its room on the present connection.
         self.is_live = False
-        self._follows = world.plan.follow and role is Role.TALKER
-        self._followed = False
+        # When it was told that it follows the list, in seconds of the plan.
+        self._followed_at: float | None = None
         self._rooms_shown: set[int] = set()
         self._begun = 0.0
         self._handlers = {
@@ -83,14 +83,13 @@ class VirtualUser:
 
     @property
     def is_done(self) -> bool:
-        """It is back from the storm, everything is answered, and has been seen as far as anybody has seen it."""
-        has_all = self._role is Role.DEAF or (self.sends.is_done and self.receiver.is_level)
-        return self._cut_at is None and has_all
+        """Everything is answered, and has been seen as far as anybody has seen it."""
+        return self.is_back and (self._role is Role.DEAF or (self.sends.is_done and self.receiver.is_level))
 
     @property
-    def is_ready(self) -> bool:
-        """It has its room, and follows the list of rooms if it is to. One who comes and goes is not waited for."""
-        return self._role is Role.COMER or (self.is_live and (self._followed or not self._follows))
+    def is_back(self) -> bool:
+        """From the storm."""
+        return self._cut_at is None
 
     def cut(self) -> None:
         """Lose the connection, as when a cable is pulled."""
@@ -203,7 +202,7 @@ class VirtualUser:
         self._backoff.welcome(asyncio.get_running_loop().time())
         # First the room, so that one's own words are seen in it.
         self._subscribe()
-        if self._follows:
+        if self._world.plan.follow and self._role is Role.TALKER:
             self._post({"type": "subscribe", "id": "list", "rooms": True})
         self.sends.opened()
 
@@ -218,11 +217,12 @@ class VirtualUser:
             self._subscribe()
 
     def _subscribed(self, frame: Frame) -> None:
-        if frame["id"] == "list":
-            self._world.outcome.followers += not self._followed
-            self._followed = True
-            return
         outcome, now = self._world.outcome, self._world.now()
+        if frame["id"] == "list":
+            if self._followed_at is None:
+                self._followed_at = now
+                outcome.followed.append(now)
+            return
         if self.receiver.cursor is None:
             outcome.joined += not self._is_back
             outcome.joining.record(now - self._begun)
@@ -257,9 +257,12 @@ class VirtualUser:
         number = self._world.plan.created_room(str(room["name"]))
         if number is not None and number not in self._rooms_shown:
             self._rooms_shown.add(number)
+            outcome, created_at = self._world.outcome, self._world.plan.created_at(number)
             self._world.heard = self._heard
-            self._world.outcome.shown[number] += 1
-            self._world.outcome.creation.record(self._world.now() - self._world.plan.created_at(number))
+            # Who began to follow later need not be told.
+            if self._followed_at is not None and self._followed_at < created_at:
+                outcome.shown[number] += 1
+                outcome.creation.record(self._world.now() - created_at)
 
     def _reconnect(self, frame: Frame) -> None:
         self._backoff.ask(float(frame["after"]), asyncio.get_running_loop().time())

@@ -88,7 +88,7 @@ class Worker:
                 for act in (self._join(), self._talk(), self._cut(), self._observe()):
                     acts.create_task(act)
                 if plan.creations:
-                    acts.create_task(self._create(creations))
+                    acts.create_task(creations.run())
             await self._drain()
             await self._leave()
             for helper in helpers:
@@ -115,24 +115,11 @@ class Worker:
             schedule.say_due(self._world.now())
 
     async def _cut(self) -> None:
-        """The storm, which finds everybody there."""
+        """The storm."""
         if self._share.plan.storm_at is not None:
             await self._until(self._share.plan.storm_at)
-            await self._until_ready()
             for user in self._users.values():
                 user.cut()
-
-    async def _create(self, creations: Creations) -> None:
-        """Who begins to follow later is not told of the rooms that were created before."""
-        await self._until(self._share.plan.created_at(0))
-        await self._until_ready()
-        await creations.run()
-
-    async def _until_ready(self) -> None:
-        """All have what they are to have, or the plan is over: who is late delays what follows, and is no fault."""
-        world = self._world
-        while not all(user.is_ready for user in self._users.values()) and world.now() < world.plan.end:  # noqa: ASYNC110
-            await asyncio.sleep(LOOK)
 
     async def _come_and_go(self, seat: Seat) -> None:
         plan, is_back = self._share.plan, False
@@ -169,15 +156,15 @@ class Worker:
             await asyncio.sleep(LOOK)
 
     def _has_all(self) -> bool:
-        outcome = self._world.outcome
+        outcome, plan = self._world.outcome, self._share.plan
         is_done = all(user.is_done for user in self._users.values())
-        is_shown = all(outcome.shown[number] >= outcome.followers for number in scheduled(self._share.plan))
+        is_shown = not any(outcome.unshown(plan, number) for number in scheduled(plan))
         return is_done and is_shown and all(log.is_complete for log in self._world.logs.values())
 
     def _is_quiet(self) -> bool:
         world = self._world
         is_silent = world.now() - max(world.heard, world.plan.end) > QUIET
-        return is_silent and all(user.sends.is_done for user in self._users.values())
+        return is_silent and all(user.sends.is_done and user.is_back for user in self._users.values())
 
     async def _leave(self) -> None:
         for user in self._users.values():

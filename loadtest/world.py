@@ -26,7 +26,7 @@ class World:
     schedule: Schedule
     outcome: Outcome
     deliveries: Deliveries = field(default_factory=Deliveries)
-    # Plan's time of the newest receipt.
+    # Plan's time of the newest receipt, of a message or a created room.
     heard: float = 0.0
 
     def now(self) -> float:

@@ -128,10 +128,10 @@ while i < #ARGV do
     if came then touch(room) end
     expire(room)
     local known = redis.call('HMGET', told(room), 'at', 'changed')
-    if known[1] and now - known[1] > LEASE then touch(room) end
-    -- A small one was told by number by a server that has died since, and nobody else goes back to names.
-    local small = count(room) <= NAMES
-    if known[1] and (known[2] == '1' or small or now - known[1] > LEASE) then table.insert(tell, room) end
+    -- Of a small one, the server that is to tell its names may have died; until then nobody goes by name.
+    local again = known[1] and (count(room) <= NAMES or now - known[1] > LEASE)
+    if again then touch(room) end
+    if again or known[2] == '1' then table.insert(tell, room) end
 end
 return {since, tell}
 """

@@ -26,8 +26,6 @@ class ChatClient:
         # A browser's, in place of the token.
         self._headers = headers or {"Authorization": f"Bearer {token}"}
         self.frames: list[Frame] = []
-        # When each of them arrived, in monotonic seconds.
-        self.times: list[float] = []
         self._answers: dict[str, Frame] = {}
         self.close_code: int | None = None
         self._arrived = asyncio.Condition()
@@ -72,7 +70,6 @@ class ChatClient:
     async def _keep(self, frame: Frame) -> None:
         async with self._arrived:
             self.frames.append(frame)
-            self.times.append(monotonic())
             if frame["type"] in ANSWERS and "id" in frame:
                 self._answers.setdefault(frame["id"], frame)
             self._arrived.notify_all()

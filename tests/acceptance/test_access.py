@@ -17,8 +17,8 @@ async def test_sockets_on_every_server_close_when_their_person_signs_out_everywh
         await one.until(lambda client: client.of_type("welcome"))
         await two.until(lambda client: client.of_type("welcome"))
         await asyncio.to_thread(call, first.url, token, "DELETE", "/sessions")
-        for client in (one, two):
-            assert await client.closed(deadline=PROMISED + SLACK) == 4001
+        codes = await asyncio.gather(*[client.closed(deadline=PROMISED + SLACK) for client in (one, two)])
+        assert codes == [4001, 4001]
     async with ChatClient(first.url, token) as client:
         assert await client.closed() == 4001
         assert client.of_type("welcome") == []

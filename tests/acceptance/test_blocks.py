@@ -6,7 +6,7 @@ from time import monotonic
 from tests.acceptance.chat import Chat, call, create_room
 from tests.acceptance.client import ChatClient
 from tests.acceptance.processes import wait_for
-from tests.acceptance.promise import until_it_holds
+from tests.acceptance.promise import missing, until_it_holds
 
 
 async def test_what_a_blocked_person_says_reaches_the_others_only(chat: Chat):
@@ -59,16 +59,3 @@ async def test_what_a_blocked_person_says_reaches_the_others_only(chat: Chat):
             return await missing(b, c, room, a, a2) == []
 
         await until_it_holds(is_seen, answered=answered)
-
-
-async def missing(talker: ChatClient, other: ChatClient, room: int, *readers: ChatClient) -> list[ChatClient]:
-    """Those of the readers that miss what `talker` says now, judged when all have what `other` says after it."""
-    said = (await talker.say(room, "hidden"))["message"]
-    mark = (await other.say(room, "mark"))["message"]
-    for reader in readers:
-        await reader.until(lambda reader: mark in ids(reader))
-    return [reader for reader in readers if said not in ids(reader)]
-
-
-def ids(client: ChatClient) -> list[str]:
-    return [frame["id"] for frame in client.of_type("message")]

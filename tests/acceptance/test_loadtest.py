@@ -26,7 +26,7 @@ def test_a_small_load_over_two_servers_two_rooms_and_two_workers_is_without_faul
 
 
 def test_all_come_back_after_a_storm_and_miss_nothing(chat: Chat):
-    plan = ("--users", "20", "--rooms", "2", "--ramp", "0.5", "--seconds", "4", "--rate", "2", "--storm", "1")
+    plan = ("--users", "20", "--rooms", "2", "--ramp", "0.5", "--seconds", "7", "--rate", "2", "--storm", "4")
     url = chat.web().url
     # A message whose acknowledgement was cut off is looked up in storage before it is sent again.
     chat.event_consumer()

@@ -19,6 +19,10 @@ from tests.acceptance.client import ANSWERS, ChatClient, Frame
 from tests.acceptance.processes import wait_for
 from tests.acceptance.promise import PROMISED, SLACK
 
+# Seconds between two messages: so slowly that not all places for messages under way are taken while Kafka stands still,
+# and that somebody may be refused for ever (LIMIT_REFUSALS).
+PACE = 0.2
+
 
 @dataclass(frozen=True)
 class Act:
@@ -75,8 +79,8 @@ def meet(
 
 
 @asynccontextmanager
-async def speaking(room: int, *clients: ChatClient, pace: float = 0.1) -> AsyncIterator[dict[str, float]]:
-    """Each of them speaks in the room every `pace` seconds until the block is left: the ids of what was said → when, in
+async def speaking(room: int, *clients: ChatClient) -> AsyncIterator[dict[str, float]]:
+    """Each of them speaks in the room again and again until the block is left: the ids of what was said → when, in
     monotonic seconds."""
     said: dict[str, float] = {}
 
@@ -85,7 +89,7 @@ async def speaking(room: int, *clients: ChatClient, pace: float = 0.1) -> AsyncI
             id = str(uuid.uuid4())
             said[id] = monotonic()
             await client.send({"type": "send", "id": id, "room": room, "text": "hello"})
-            await asyncio.sleep(pace)
+            await asyncio.sleep(PACE)
 
     tasks = [asyncio.create_task(speak(client)) for client in clients]
     try:
@@ -147,8 +151,7 @@ async def test_while_kafka_stands_still_it_holds_all_the_same(
             await asyncio.to_thread(meeting.act, act)
             answered = monotonic()
             promised = answered + PROMISED + SLACK
-            # So slowly that not all places for messages under way are taken before the refusal.
-            async with speaking(meeting.room, two, pace=0.2) as said:
+            async with speaking(meeting.room, two) as said:
                 if act.removed is not None:
                     await two.until(lambda client: client.of_type("removed"), deadline=PROMISED + SLACK)
                 await two.until(lambda client: heard(client, said, *ANSWERS, later=promised))

@@ -35,8 +35,10 @@ async def test_without_postgresql_calls_and_frames_are_unavailable_until_it_is_b
             assert not await asyncio.to_thread(web.is_ready)
             # A server may take too long for a handshake when it has just noticed.
             newcomer = await ChatClient(web.url, token).enter()
-            assert (await newcomer.closed(), newcomer.of_type("welcome")) == (4012, [])
-            await newcomer.__aexit__()
+            try:
+                assert (await newcomer.closed(), newcomer.of_type("welcome")) == (4012, [])
+            finally:
+                await newcomer.__aexit__()
         finally:
             await asyncio.to_thread(chat_stack.start, "postgres")
         async with asyncio.timeout(30):
@@ -83,7 +85,7 @@ async def test_without_kafka_senders_hear_so_in_time_and_their_resends_are_seen_
         await asyncio.to_thread(chat_stack.stop, "kafka")
         try:
             # librdkafka gives a message up after 5 s, and may look for it a second later.
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(15):
                 answers = await asyncio.gather(*map(client.ask, frames))
             assert {answer.get("code") for answer in answers} <= {"unavailable", "unknown"}
         finally:

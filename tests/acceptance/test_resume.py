@@ -12,8 +12,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from tests.acceptance.chat import Chat, call, create_room
 from tests.acceptance.client import DEADLINE, ChatClient
-from tests.acceptance.promise import until_it_holds
-from tests.acceptance.test_blocks import missing
+from tests.acceptance.promise import missing, until_it_holds
 
 
 async def test_a_resume_from_memory_brings_exactly_what_was_missed(chat: Chat):

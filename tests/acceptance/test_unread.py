@@ -11,7 +11,7 @@ from tests.acceptance.client import ChatClient
 from tests.acceptance.promise import until_it_holds
 
 MARKED = 2.0  # seconds after which marks are written at the latest
-SLACK = 13.0  # seconds for the transaction, Kafka and the frame on a busy machine
+SLACK = 8.0  # seconds for the transaction, Kafka and the frame on a busy machine
 
 
 @asynccontextmanager

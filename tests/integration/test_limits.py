@@ -105,6 +105,7 @@ def test_a_redis_that_hangs_holds_up_one_call_for_its_time_out(
         now = monotonic()
         monkeypatch.setattr(limits_module, "monotonic", lambda: now)
         assert [bool(buckets.take(key, SLOW)) for _ in range(7)] == [False] * 5 + [True] * 2
+        assert monotonic() - now < settings.REDIS_OPTIONS["socket_timeout"]
         server.setblocking(False)
         server.accept()[0].close()
         with pytest.raises(BlockingIOError):

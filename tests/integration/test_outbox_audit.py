@@ -353,8 +353,10 @@ def test_the_audit_beside_the_poller_ends_at_once_also_while_kafka_does_not_answ
     monkeypatch.setattr(Audit, "advance", ask)
     with auditing() as auditor:
         assert asked.wait(DEADLINE)
+        started = monotonic()
         auditor.close()
         assert auditor._thread.is_alive()
+        assert monotonic() - started < DEADLINE / 2
         answered.set()
 
 

@@ -351,7 +351,7 @@ async def test_people_go_by_name_again_also_when_the_server_that_told_the_number
     assert await presence.tell([room]) == ({room: People(100, people[:100])}, {room})
     async with Presence(settings.REDIS_URL, **settings.REDIS_OPTIONS) as other:
         assert await renew(other, [(room, "p000", "s1")]) == {room}
-        assert await settle(other, room) == []
+        assert await settle(other, room) == [People(100, people[:100])]
         assert await leave(other, room, "p000", "s1") is True
 
 
@@ -384,7 +384,7 @@ async def test_without_redis_each_call_says_so_in_time() -> None:
         ):
             with pytest.raises(RedisUnavailable, match="Redis: ConnectionError"):
                 await call
-        assert monotonic() - started < 7 * redis_calls.DEADLINE
+        assert monotonic() - started < redis_calls.DEADLINE
 
 
 async def test_a_redis_that_hangs_costs_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -181,8 +181,11 @@ def test_rooms_are_created_until_shortly_before_the_end():
 
 
 def test_created_rooms_that_a_follower_is_not_shown_are_missed():
-    outcome = Outcome(followers=3, created={0, 1}, shown=Counter({0: 3, 1: 2}))
-    outcome.judge(PLAN)
+    """Of those who followed the list before the room was to be created."""
+    plan = make_plan(creations=1, follow=True)
+    followed = [plan.created_at(0) - 1] * 3 + [plan.created_at(1) + 1]
+    outcome = Outcome(followed=followed, created={0, 1}, shown=Counter({0: 3, 1: 2}))
+    outcome.judge(plan)
     assert outcome.rooms_lost == 1
 
 

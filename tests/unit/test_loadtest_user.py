@@ -120,14 +120,13 @@ async def test_who_was_cut_before_its_first_subscription_is_back_with_it(monkeyp
 
 async def test_who_was_cut_is_waited_for_until_it_is_back(monkeypatch: pytest.MonkeyPatch):
     async with living(monkeypatch) as (user, line, _):
-        assert not user.is_ready
         line.say(WELCOME, SUBSCRIBED)
-        assert user.is_ready and user.is_done
+        assert user.is_done
         user.cut()
         await line.reach(2)
-        assert not user.is_ready and not user.is_done
+        assert not user.is_done
         line.say(WELCOME, SUBSCRIBED)
-        assert user.is_ready and user.is_done
+        assert user.is_done
 
 
 @pytest.mark.parametrize(

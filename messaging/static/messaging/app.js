@@ -58,7 +58,7 @@ function enter(user) {
       if (id === chosen()) room.show(found, place());
     } catch (problem) {
       if (id !== chosen()) return;
-      room.show(null); // the former one would stand under another address
+      if (!room.has(id)) room.show(null); // another one would stand under this address
       if (problem.passing) setTimeout(() => id === chosen() && show(id), Math.max(AGAIN, problem.retryAfter));
       else go(null);
       status.say(problem.message);

@@ -25,6 +25,7 @@
  *   signed-out (4001: sign in, then `open()` or `openLater()`), deactivated (4003).
  * - `open` (the `welcome` frame): on each connection, after the rooms were resumed.
  * - `frame`: a server frame, but for answers and what concerns the connection. Of a room's own only while it is subscribed.
+ *   A `removed` is word of an earlier stay where the room `resumes` all the same.
  * - `subscribed` (the frame): the room is live; what follows in `frame` has no gap, if `recovered`.
  * - `gap` {room}: something behind the last cursor cannot be had any more. What is new comes on, but is not resumed: read
  *   the history, and `subscribe` behind it.
@@ -258,6 +259,8 @@ export class ChatClient extends EventTarget {
   #start(subscription, frame) {
     subscription.live = true;
     subscription.gap = !frame.recovered;
+    // What was said too early begins to count now.
+    for (const { id } of this.unsent(subscription.room)) this.#refusals.delete(id);
     subscription.cursor ??= frame.cursor;
     this.#dispatch("subscribed", frame);
     if (!frame.recovered) this.#dispatch("gap", { room: subscription.room });

@@ -19,7 +19,7 @@ from tests.fuzzing import SEED, examples, frames, texts
 # Three processes start for the first test.
 pytestmark = pytest.mark.timeout(300)
 
-DEADLINE = 120.0  # seconds for up to 70 frames
+DEADLINE = 60.0  # seconds for up to 70 frames
 # 1003, 1007, 1009: the server library's, for frames that are none.
 CLOSES = {*map(int, CloseCode), 1003, 1007, 1009}
 ANSWERS = {code.value for code in ErrorCode} - {"internal"}

@@ -157,9 +157,11 @@ class Worker:
 
     def _has_all(self) -> bool:
         outcome, plan = self._world.outcome, self._share.plan
-        is_done = all(user.is_done for user in self._users.values())
-        is_shown = not any(outcome.unshown(plan, number) for number in scheduled(plan))
-        return is_done and is_shown and all(log.is_complete for log in self._world.logs.values())
+        return (
+            all(user.is_done for user in self._users.values())
+            and all(log.is_complete for log in self._world.logs.values())
+            and not any(outcome.unshown(plan, number) for number in scheduled(plan))
+        )
 
     def _is_quiet(self) -> bool:
         world = self._world

@@ -309,15 +309,21 @@ async def test_a_crowd_is_told_by_its_number_once_in_a_while(presence: Presence,
         assert await settle(presence, room) == [People(102, None)]
 
 
-async def test_a_crowd_that_shrinks_is_told_its_names_before_anybody_goes_by_name(
-    presence: Presence, room: int
-) -> None:
-    """Who joined it while it was large was not told them."""
+async def shrink(presence: Presence, room: int) -> list[str]:
+    """Let a crowd gather that is told by its number, and one of it go, which nobody is told yet; who is left."""
     people = [f"p{number:03}" for number in range(101)]
     await presence.apply([Step(Kind.ENTER, room, user, "s1") for user in people])
     assert await settle(presence, room) == [People(101, None)]
     assert await leave(presence, room, "p100", "s1") is False
-    assert await settle(presence, room) == [People(100, people[:100])]
+    return people[:100]
+
+
+async def test_a_crowd_that_shrinks_is_told_its_names_before_anybody_goes_by_name(
+    presence: Presence, room: int
+) -> None:
+    """Who joined it while it was large was not told them."""
+    left = await shrink(presence, room)
+    assert await settle(presence, room) == [People(100, left)]
     assert await leave(presence, room, "p099", "s1") is True
     assert await enter(presence, room, "p100", "s1") is True
     assert await enter(presence, room, "p099", "s1") is False
@@ -342,16 +348,13 @@ async def test_people_go_by_name_again_also_when_the_server_that_told_the_number
     presence: Presence, room: int
 ) -> None:
     """Any other server of the room goes back to names with its next renewal."""
-    people = [f"p{number:03}" for number in range(101)]
-    await presence.apply([Step(Kind.ENTER, room, user, "s1") for user in people])
-    assert await settle(presence, room) == [People(101, None)]
-    assert await leave(presence, room, "p100", "s1") is False
+    left = await shrink(presence, room)
     async with _redis() as client:
         await client.hset(f"presence:{room}:told", "at", 1)
-    assert await presence.tell([room]) == ({room: People(100, people[:100])}, {room})
+    assert await presence.tell([room]) == ({room: People(100, left)}, {room})
     async with Presence(settings.REDIS_URL, **settings.REDIS_OPTIONS) as other:
         assert await renew(other, [(room, "p000", "s1")]) == {room}
-        assert await settle(other, room) == [People(100, people[:100])]
+        assert await settle(other, room) == [People(100, left)]
         assert await leave(other, room, "p000", "s1") is True
 
 
